@@ -1,0 +1,283 @@
+"""Fingerprint and Plan: what a dataset looks like, and everything that decides a model.
+
+A plan is made by `medseg.plan`, read and edited by people as YAML, and travels inside the bundle.
+Unknown keys are refused. Training and inference read the same object.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medseg.errors import NotFound, PlanInvalid
+from medseg.labels import Label, LabelSet
+
+FORMAT_VERSION = 1
+Precision = Literal["auto", "f32", "bf16", "f16"]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChannelStatistics(_Strict):
+    """Intensities of one channel inside the labelled foreground, over all cases."""
+
+    name: str
+    modality: str | None
+    mean: float
+    std: float
+    percentile_00_5: float
+    percentile_99_5: float
+
+
+class Fingerprint(_Strict):
+    """What a dataset looks like. Lengths in mm, axes after reorientation to the plan's orientation."""
+
+    cases: int
+    dimensions: Literal[2, 3]
+    spacing_known: bool
+    spacing_median: tuple[float, float, float]
+    spacing_min: tuple[float, float, float]
+    spacing_max: tuple[float, float, float]
+    shape_median: tuple[int, int, int]
+    shape_min: tuple[int, int, int]
+    shape_max: tuple[int, int, int]
+    channels: tuple[ChannelStatistics, ...]
+    voxel_fraction: dict[int, float] = Field(description="label id (0 included) to share of all voxels")
+    cases_with_label: dict[int, int] = Field(description="label id to number of cases that have it")
+
+
+class LabelSpec(_Strict):
+    """One label as it stands in YAML."""
+
+    id: Annotated[int, Field(ge=1, le=65535)]
+    name: str
+    colour: tuple[int, int, int]
+    snomed: str | None = None
+
+
+class ChannelPlan(_Strict):
+    """One input channel and how its intensities become the network's.
+
+    ``zscore``: subtract the scan's own mean, divide by its standard deviation (MR, most others).
+    ``window``: clip to [low, high], then subtract ``mean``, divide by ``std`` (CT: HU are absolute).
+    ``unit``: clip to [low, high] and scale to 0..1 (8- and 16-bit pictures).
+    """
+
+    name: str
+    modality: str | None = None
+    normalisation: Literal["zscore", "window", "unit"] = "zscore"
+    low: float | None = None
+    high: float | None = None
+    mean: float = 0.0
+    std: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _limits(self) -> ChannelPlan:
+        if self.normalisation != "zscore" and (
+            self.low is None or self.high is None or not self.low < self.high
+        ):
+            raise ValueError(f"normalisation {self.normalisation!r} needs low < high")
+        return self
+
+
+class GridPlan(_Strict):
+    """The network's grid: orientation code (None: as stored) and spacing in mm (None: as stored)."""
+
+    orientation: Literal["RAS"] | None = "RAS"
+    spacing_mm: tuple[Positive, Positive, Positive] | None = None
+
+
+class NetworkPlan(_Strict):
+    """The network, by its name in the registry, and its size.
+
+    ``strides[n]`` is the step per axis on entering stage n; the first is all ones. A 2D network has
+    two entries per stride.
+    """
+
+    name: str = "unet"
+    features: tuple[int, ...] = (16, 32, 64, 128)
+    strides: tuple[tuple[int, ...], ...] = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
+    residual: bool = False
+    deep_supervision: int = Field(default=2, ge=0, description="extra heads at lower resolutions")
+    dropout: Fraction = 0.0
+
+
+class SamplingPlan(_Strict):
+    """Which patches a step sees."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 2
+    foreground_fraction: Fraction = Field(default=0.33, description="share of patches centred on a label")
+
+
+class AugmentationPlan(_Strict):
+    """Random changes of the training patches. A range is drawn uniformly unless said otherwise."""
+
+    spatial_probability: Fraction = 0.5
+    rotation_degrees: tuple[float, ...] = (15.0, 15.0, 15.0)
+    scale: tuple[float, float] = (0.85, 1.18)
+    translation_voxels: float = 0.0
+    elastic_voxels: float = Field(default=0.0, ge=0, description="standard deviation of the displacement")
+    elastic_spacing_voxels: Positive = 8.0
+    flip_axes: tuple[int, ...] = Field(default=(), description="array axes of the network's grid that may be flipped")
+    noise: float = Field(default=0.1, ge=0, description="largest standard deviation of added noise")
+    blur_voxels: float = Field(default=1.0, ge=0)
+    brightness: float = Field(default=0.2, ge=0)
+    contrast: tuple[float, float] = (0.75, 1.3)
+    gamma: tuple[float, float] = (0.7, 1.5)
+    low_resolution: tuple[float, float] = Field(default=(1.0, 2.0), description="down- and up-sampling factor")
+    bias_field: float = Field(default=0.0, ge=0, description="largest log amplitude of a smooth multiplicative field")
+    intensity_probability: Fraction = 0.15
+
+
+class LossPlan(_Strict):
+    """The loss. ``dice_ce`` is soft Dice (over foreground) plus cross-entropy."""
+
+    name: Literal["dice_ce"] = "dice_ce"
+    dice_weight: float = 1.0
+    ce_weight: float = 1.0
+    label_smoothing: Fraction = 0.0
+
+
+class OptimiserPlan(_Strict):
+    """Optimiser, peak learning rate, and the schedule (linear warm-up, cosine to zero)."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 1e-3
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup_steps: int = Field(default=100, ge=0)
+    gradient_clip: Positive = 12.0
+
+
+class SchedulePlan(_Strict):
+    """How long, how often validated, and the average of the weights that is kept."""
+
+    steps: Annotated[int, Field(ge=1)] = 3000
+    validate_every: Annotated[int, Field(ge=1)] = 250
+    checkpoint_every: Annotated[int, Field(ge=1)] = 100
+    ema_decay: Fraction = Field(default=0.999, description="0 turns weight averaging off")
+    seed: int = 0
+
+
+class InferencePlan(_Strict):
+    """Defaults that a bundle carries for inference."""
+
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    gaussian_sigma: Positive = Field(default=0.125, description="of the window weights, as a share of the patch")
+    mirror_axes: tuple[int, ...] = Field(default=(), description="flips that test-time augmentation may use")
+
+
+class Plan(_Strict):
+    """Everything that decides a model. YAML in and out; see `Plan.from_yaml`."""
+
+    format_version: Literal[1] = 1
+    name: str
+    dimensions: Literal[2, 3]
+    channels: tuple[ChannelPlan, ...] = Field(min_length=1)
+    labels: tuple[LabelSpec, ...] = Field(min_length=1)
+    background: str = "background"
+    grid: GridPlan = GridPlan()
+    patch: tuple[Annotated[int, Field(ge=1)], ...]
+    network: NetworkPlan = NetworkPlan()
+    sampling: SamplingPlan = SamplingPlan()
+    augmentation: AugmentationPlan = AugmentationPlan()
+    loss: LossPlan = LossPlan()
+    optimiser: OptimiserPlan = OptimiserPlan()
+    schedule: SchedulePlan = SchedulePlan()
+    precision: Precision = "auto"
+    inference: InferencePlan = InferencePlan()
+    hold_back_every: int = Field(
+        default=0, ge=0, description="every n-th case of the sorted list is never read by training; 0: none"
+    )
+    fingerprint: Fingerprint | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plan:
+        d = self.dimensions
+        if len(self.patch) != d:
+            raise ValueError(f"patch {self.patch}: a {d}D plan needs {d} sizes")
+        net = self.network
+        if len(net.features) != len(net.strides):
+            raise ValueError(f"network: {len(net.features)} features but {len(net.strides)} strides")
+        if any(len(s) != d for s in net.strides):
+            raise ValueError(f"network.strides: a {d}D plan needs {d} numbers per stage")
+        for axis in range(d):
+            step = 1
+            for stride in net.strides:
+                step *= stride[axis]
+            if self.patch[axis] % step:
+                raise ValueError(f"patch {self.patch}: size {self.patch[axis]} is not divisible by the strides' {step}")
+        for axis in (*self.augmentation.flip_axes, *self.inference.mirror_axes):
+            if not 0 <= axis < d:
+                raise ValueError(f"flip axis {axis}: expected 0 to {d - 1}")
+        _ = self.label_set  # ids and names unique
+        return self
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The labels as a `LabelSet`."""
+        return LabelSet(
+            tuple(Label(x.id, x.name, x.colour, x.snomed) for x in self.labels), self.background
+        )
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """Label id of each network channel: 0, then the labels' ids ascending."""
+        return (0, *self.label_set.ids)
+
+    def to_yaml(self) -> str:
+        """YAML that `from_yaml` reads back to an equal plan."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
+        return text
+
+    @classmethod
+    def from_yaml(cls, text: str, name: str = "plan") -> Plan:
+        """Parse and check a plan. ``name`` stands for the file in errors.
+
+        Raises
+        ------
+        PlanInvalid
+            If the text is not YAML, has unknown keys, or contradicts itself; every fault is listed.
+        """
+        return cls.checked(load_yaml(text, name), name)
+
+    @classmethod
+    def checked(cls, values: dict[str, Any], name: str = "plan") -> Plan:
+        """Build a plan from plain values, with every fault listed in one `PlanInvalid`."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or 'plan'}: {fault['msg']}" for fault in error.errors()
+            )
+            raise PlanInvalid(f"{name}: {faults}") from error
+
+
+def labels_as_specs(labels: LabelSet) -> tuple[LabelSpec, ...]:
+    """A `LabelSet` in the form a plan holds."""
+    return tuple(LabelSpec(id=x.id, name=x.name, colour=x.colour, snomed=x.snomed) for x in labels)
+
+
+def load_yaml(text: str, name: str) -> dict[str, Any]:
+    """Safe YAML of one mapping, or `PlanInvalid`."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PlanInvalid(f"{name}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise PlanInvalid(f"{name}: expected a mapping of settings, found {type(values).__name__}")
+    return values
+
+
+def read_plan(path: Path | str) -> Plan:
+    """The plan in a YAML file."""
+    path = Path(path)
+    if not path.is_file():
+        raise NotFound(f"{path}: no such plan")
+    return Plan.from_yaml(path.read_text(encoding="utf-8"), path.name)
