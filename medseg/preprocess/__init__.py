@@ -1,0 +1,22 @@
+"""Scan grid to network grid, and the exact way back. numpy only: inference starts quickly.
+
+``prepare`` orients, resamples and normalises a scan as its plan says; ``restore`` brings whatever the
+network made onto the scan's own grid again. Both follow the scan's own axes, so an oblique or tilted
+scan is never rotated, only permuted, flipped and rescaled.
+"""
+
+from __future__ import annotations
+
+from medseg.preprocess.grid import network_geometry
+from medseg.preprocess.prepare import Prepared, prepare, prepare_labels, restore
+from medseg.preprocess.resample import resample, resample_classes
+
+__all__ = [
+    "Prepared",
+    "network_geometry",
+    "prepare",
+    "prepare_labels",
+    "resample",
+    "resample_classes",
+    "restore",
+]

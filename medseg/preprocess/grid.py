@@ -1,0 +1,47 @@
+"""The network's grid for a scan: its own axes, reordered, flipped and respaced."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medseg.geometry import Geometry
+from medseg.plans import GridPlan
+
+# Spacings closer than this share are taken as equal: headers round, and a resampling that moves no
+# voxel by a tenth of its size only blurs.
+_SAME_SPACING = 1e-3
+
+
+def network_geometry(native: Geometry, grid: GridPlan) -> Geometry:
+    """The grid on which a plan wants to see a scan.
+
+    The scan's array axes are permuted and flipped to the closest RAS order (unless the plan takes
+    them as stored), then respaced about the centre of the field of view: a size of n voxels of s mm
+    becomes ``max(1, round(n s / s'))`` voxels of exactly s' mm. A 2D image keeps its third axis; a
+    grid of unknown spacing keeps its own.
+    """
+    oriented = native
+    if grid.orientation is not None and not native.is_2d:
+        axes, flipped = _to_ras(native)
+        oriented = native.permuted(axes, flipped)
+    if grid.spacing_mm is None or not native.spacing_known:
+        return oriented
+    ratio = np.array(grid.spacing_mm) / oriented.spacing
+    ratio[np.abs(ratio - 1.0) < _SAME_SPACING] = 1.0
+    if native.is_2d:
+        ratio[2] = 1.0
+    old = np.array(oriented.shape)
+    new = np.maximum(1, np.round(old / ratio)).astype(int)
+    # The centre stays: index n' of the new grid lies at (n' - (N' - 1) / 2) ratio + (N - 1) / 2.
+    start = (old - 1) / 2 - ratio * (new - 1) / 2
+    step = np.diag([*ratio, 1.0])
+    step[:3, 3] = start
+    i, j, k = (int(n) for n in new)
+    return Geometry((i, j, k), oriented.affine @ step, is_2d=native.is_2d)
+
+
+def _to_ras(geometry: Geometry) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    world_axes = geometry.closest_world_axes
+    r, a, s = (world_axes.index(world) for world in range(3))
+    matrix = geometry.affine
+    return (r, a, s), (bool(matrix[0, r] < 0), bool(matrix[1, a] < 0), bool(matrix[2, s] < 0))
