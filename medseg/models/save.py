@@ -1,0 +1,182 @@
+"""save_bundle: write a model so that it exists whole and verified, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import medseg
+from medseg.errors import ModelRefused, UsageError, WriteFailed
+from medseg.models.bundle import ModelBundle, open_folder
+from medseg.models.manifest import (
+    CARD,
+    LICENCE,
+    MANIFEST,
+    METADATA,
+    ONNX,
+    WEIGHTS,
+    Manifest,
+    file_sha256,
+)
+from medseg.models.metadata import monai_metadata
+from medseg.models.scope import Scope
+from medseg.models.verify import verify_bundle
+from medseg.plans import Plan, Precision
+
+
+def save_bundle(
+    folder: Path | str,
+    *,
+    plan: Plan,
+    weights: Mapping[str, NDArray[Any]],
+    build_onnx: Callable[[Path], bytes] | None,
+    scope: Scope,
+    precision: Precision,
+    execution: Mapping[str, Any],
+    training: Mapping[str, Any],
+    scores: Mapping[str, Any],
+    card: str,
+    licence: str,
+) -> ModelBundle:
+    """Write a model bundle, verify it, and give it its name.
+
+    It is written into a temporary sibling of ``folder`` and renamed once `verify_bundle` finds nothing.
+
+    Parameters
+    ----------
+    folder
+        Where the bundle goes. A bundle that is already there is replaced; anything else is refused.
+    plan
+        What made the model; ``plan.name`` is the model's name.
+    weights
+        Tensors by name, in the precision to keep (float16 halves the size).
+    build_onnx
+        Given the path of the safetensors file that has just been written, returns the bytes of
+        model.onnx, whose initialisers are external data in that very file (location
+        ``model.safetensors``, byte offsets as in `medseg.models.tensors.read_layout`). None: no ONNX.
+    execution, training, scores
+        Plain values (JSON); a missing number is None, NaN is refused.
+    card, licence
+        Texts of docs/README.md and LICENSE.
+
+    Raises
+    ------
+    UsageError
+        If ``folder`` exists and is no bundle, or a value is not plain.
+    WriteFailed
+        If what was written does not verify.
+    """
+    folder = Path(folder)
+    execution, training, scores = (
+        _plain(execution, "execution"),
+        _plain(training, "training"),
+        _plain(scores, "scores"),
+    )
+    _refuse_other_content(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.parent / f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    try:
+        _write_files(part, plan, weights, build_onnx, scope, card, licence)
+        manifest = Manifest(
+            name=plan.name,
+            medseg_version=medseg.__version__,
+            precision=precision,
+            scope=scope,
+            plan=plan,
+            files={name: file_sha256(part / name) for name in _written(part)},
+            execution=execution,
+            training=training,
+            scores=scores,
+        )
+        _write(part / MANIFEST, manifest.to_yaml().encode("utf-8"))
+        bundle = _verified(part)
+        _take_name(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return replace(bundle, path=folder)
+
+
+def _write_files(
+    part: Path,
+    plan: Plan,
+    weights: Mapping[str, NDArray[Any]],
+    build_onnx: Callable[[Path], bytes] | None,
+    scope: Scope,
+    card: str,
+    licence: str,
+) -> None:
+    from safetensors.numpy import save
+
+    (part / WEIGHTS).parent.mkdir(parents=True)
+    _write(part / WEIGHTS, save({name: np.ascontiguousarray(value) for name, value in weights.items()}))
+    if build_onnx is not None:
+        _write(part / ONNX, build_onnx(part / WEIGHTS))
+    metadata = json.dumps(monai_metadata(plan, scope), indent=2, allow_nan=False)
+    _write(part / METADATA, metadata.encode("utf-8"))
+    _write(part / LICENCE, licence.encode("utf-8"))
+    _write(part / CARD, card.encode("utf-8"))
+
+
+def _written(part: Path) -> list[str]:
+    return sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _verified(part: Path) -> ModelBundle:
+    """Open what was written and verify it; a fault here is ours, so it is no `ModelRefused`."""
+    try:
+        bundle = open_folder(part)
+        findings = verify_bundle(bundle)
+    except ModelRefused as error:
+        raise WriteFailed(f"the bundle just written does not load: {error}") from error
+    if findings:
+        raise WriteFailed("the bundle just written is faulty: " + "; ".join(x.message for x in findings))
+    return bundle
+
+
+def _take_name(part: Path, folder: Path) -> None:
+    """Rename ``part`` to ``folder``; a folder cannot be replaced in one step, so the old one steps aside."""
+    if not folder.exists():
+        part.rename(folder)
+        return
+    old = part.with_suffix(".old")
+    folder.rename(old)
+    try:
+        part.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)
+
+
+def _refuse_other_content(folder: Path) -> None:
+    if folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists():
+        raise UsageError(f"{folder}: exists and is no model bundle: choose another folder")
+
+
+def _plain(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The values as they read back from YAML: tuples as lists, keys as text."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: expected plain finite values: {error}") from error
+    return plain

@@ -1,0 +1,65 @@
+"""Scope: what a model was made for, as it stands in a bundle."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Sorted3 = tuple[Millimetres, Millimetres, Millimetres]
+
+
+class FeatureRange(BaseModel):
+    """Lowest and highest value of a feature that counts as inside."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: Annotated[float, Field(allow_inf_nan=False)]
+    high: Annotated[float, Field(allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FeatureRange:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+
+class Scope(BaseModel):
+    """What a model was made for. A scan outside gets a warning, or is refused where asked.
+
+    Spacing and field of view are compared without regard to axis order: a scan's three values are
+    sorted ascending first, as are the limits. None means that the training data did not say (spacing
+    unknown), so nothing is compared. In 2D only the two larger values of the field of view and the
+    in-plane spacing mean anything; the limits are kept for three axes all the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dimensions: Literal[2, 3]
+    description: str = Field(description="for people: the scans it is for, and those it is not for")
+    modalities: tuple[str, ...] = Field(
+        default=(), description="accepted DICOM modalities; compared only where a file states one"
+    )
+    spacing_min_mm: Sorted3 | None = None
+    spacing_max_mm: Sorted3 | None = None
+    extent_min_mm: Sorted3 | None = None
+    extent_max_mm: Sorted3 | None = None
+    features: tuple[dict[str, FeatureRange], ...] = Field(
+        default=(), description="per input channel: name of a feature (medseg.quality) to its range"
+    )
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Scope:
+        for what in ("spacing", "extent"):
+            low = getattr(self, f"{what}_min_mm")
+            high = getattr(self, f"{what}_max_mm")
+            if (low is None) != (high is None):
+                raise ValueError(f"{what}: a lowest value needs a highest, and the other way round")
+            if low is None:
+                continue
+            if any(a > b for a, b in zip(low, high, strict=True)):
+                raise ValueError(f"{what}: {low} is not below {high}")
+            if list(low) != sorted(low) or list(high) != sorted(high):
+                raise ValueError(f"{what}: limits are sorted ascending, got {low} and {high}")
+        return self
