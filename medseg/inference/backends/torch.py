@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from medseg.errors import ModelRefused, UsageError
-from medseg.networks import build_network
+from medseg.networks import build_network, load_tensors
 
 if TYPE_CHECKING:
     from medseg.models import ModelBundle
@@ -90,9 +90,8 @@ def _precision(device: torch.device, asked: str, validated: str) -> str:
 
 def _network(bundle: ModelBundle) -> torch.nn.Module:
     network = build_network(bundle.plan).eval()
-    weights = {name: torch.from_numpy(np.array(value)) for name, value in bundle.weights().items()}
     try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:  # what torch raises for missing, extra or misshapen tensors
-        raise ModelRefused(f"model {bundle.name!r}: its weights do not fit its plan: {error}") from error
+        load_tensors(network, bundle.weights())
+    except ModelRefused as error:
+        raise ModelRefused(f"model {bundle.name!r}: {error}") from error
     return network
