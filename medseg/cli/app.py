@@ -1,0 +1,79 @@
+"""The command itself: which commands there are, and which error ends in which exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from medseg import __version__
+from medseg.cli import convert, doctor, evaluate, infer, inspect, model, plan, train
+from medseg.cli.console import print_bug, print_error
+from medseg.errors import MedsegError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="medseg",
+    help="Segmentation of 2D and 3D medical images: from a scan on disk to a measured label map.",
+    epilog=(
+        "[bold]Exit codes[/bold]\n"
+        "0 done, 1 a bug (please report it), 2 usage, 3 every input was refused, "
+        "4 some cases were refused or failed, 5 the model was refused, 130 interrupted."
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _module in (infer, inspect, convert, plan, train, evaluate, doctor):
+    app.command(_module.__name__.rpartition(".")[2], epilog=_module.EXAMPLES)(_module.command)
+app.add_typer(model.app, name="model")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"medseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None: ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments
+        What follows ``medseg``; None takes the process's own.
+    """
+    try:
+        code = app(arguments, prog_name="medseg", standalone_mode=False)
+    except MedsegError as error:
+        print_error(str(error))
+        return error.exit_code
+    except typer.TyperException as error:  # the command line did not parse; Typer words the reason
+        message = error.format_message()
+        if message:  # empty where a lone `medseg` has just shown its help
+            print_error(f"{message} (see `medseg --help`)")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the outermost frame: anything that gets here is a bug
+        print_bug(error)
+        return 1
+    if code == INTERRUPTED:
+        print_error("interrupted")
+    return int(code or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""``medseg model``: list, info, verify, export."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+import medseg
+from medseg.cli.console import print_json, print_reasons, print_table
+from medseg.cli.options import Json
+
+app = typer.Typer(
+    help="Model bundles: list, look at, verify, export.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A built-in model's name, or a bundle's folder or zip.")
+]
+
+
+@app.command("list", epilog="[bold]Example[/bold]\nmedseg model list --json")
+def list_(as_json: Json = False) -> None:
+    """The models that are there without naming a path, and which of them is your default."""
+    from medseg.models import list_models
+
+    entries = [entry.to_json() for entry in list_models()]
+    if as_json:
+        print_json({"format_version": 1, "models": entries})
+        return
+    rows = [
+        (
+            entry["name"] + (" (default)" if entry["default"] else ""),
+            f"{entry['dimensions']}D",
+            ", ".join(entry["labels"][:6]) + (", ..." if len(entry["labels"]) > 6 else ""),
+            entry["description"],
+        )
+        for entry in entries
+    ]
+    print_table(("model", "", "labels", "made for"), rows)
+
+
+@app.command(epilog="[bold]Example[/bold]\nmedseg model info hippocampus")
+def info(model: Model, as_json: Json = False) -> None:
+    """What a model is: its labels, the scans it was made for, its scores, its model card."""
+    bundle = medseg.load_model(model)
+    if as_json:
+        print_json(_facts(bundle))
+    else:
+        typer.echo(bundle.text("docs/README.md"))
+        typer.echo(f"path: {bundle.path}\nhash: {bundle.hash}")
+
+
+@app.command(epilog="[bold]Example[/bold]\nmedseg model verify run/bundle")
+def verify(model: Model, as_json: Json = False) -> None:
+    """Check every file of a bundle, and that its ONNX file holds the same weights.
+
+    Exit code 5 where anything is found.
+    """
+    from medseg.models import verify_bundle
+
+    bundle = medseg.load_model(model)
+    reasons = [finding.to_json() for finding in verify_bundle(bundle)]
+    status = "refused" if reasons else "ok"
+    if as_json:
+        print_json({"format_version": 1, "model": bundle.name, "verdict": status, "reasons": reasons})
+    else:
+        print_reasons(bundle.name, status, reasons)
+    if reasons:
+        raise typer.Exit(5)
+
+
+def _facts(bundle: medseg.ModelBundle) -> dict[str, Any]:
+    return {
+        "format_version": 1,
+        "name": bundle.name,
+        "path": str(bundle.path),
+        "hash": bundle.hash,
+        "medseg_version": bundle.medseg_version,
+        "dimensions": bundle.plan.dimensions,
+        "channels": [channel.model_dump(mode="json") for channel in bundle.plan.channels],
+        "labels": [
+            {"id": label.id, "name": label.name, "snomed": label.snomed} for label in bundle.label_set
+        ],
+        "scope": bundle.scope.model_dump(mode="json"),
+        "precision": bundle.precision,
+        "execution": dict(bundle.execution),
+        "training": dict(bundle.training),
+        "scores": dict(bundle.scores),
+        "files": dict(bundle.files),
+    }

@@ -1,0 +1,51 @@
+"""``medseg plan``: look at a dataset and write down what would be trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import medseg
+from medseg.cli.console import print_json, working
+from medseg.cli.options import Config, Dataset, Json, Overrides, Overwrite, Quiet
+
+EXAMPLES = """[bold]Examples[/bold]
+medseg plan Task04_Hippocampus
+medseg plan Task04_Hippocampus -o plan.yaml schedule.steps=500
+medseg train Task04_Hippocampus -o run -c plan.yaml"""
+
+
+def command(
+    dataset: Dataset,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the plan there, not to stdout.")
+    ] = None,
+    config: Config = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fingerprint a dataset and plan its training, as YAML to read and edit.
+
+    What is not set in CONFIG or by KEY=VALUE follows from the dataset: spacing, patch, depth of the
+    network, normalisation, batch size.
+    """
+    with working(quiet):
+        plan = medseg.plan(dataset, config=config, overrides=tuple(overrides or ()))
+    if out is not None:
+        _write(out, plan.to_yaml(), overwrite)
+    if as_json:
+        print_json(plan.model_dump(mode="json"))
+    else:
+        typer.echo(plan.to_yaml() if out is None else str(out))
+
+
+def _write(out: Path, text: str, overwrite: bool) -> None:
+    from medseg.io.files import write_text
+
+    if out.exists() and not overwrite:
+        raise medseg.UsageError(f"{out} exists: give another name, or --overwrite")
+    write_text(out, text)
