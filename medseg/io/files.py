@@ -1,0 +1,171 @@
+"""Names, hashes and atomic writes of files.
+
+A file under its final name is always whole: it is written under a temporary name in the same folder,
+flushed to the disk, and renamed. A process killed in the middle leaves at most a temporary file, which
+the next write into that folder removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medseg.errors import NotFound, WriteFailed
+
+# Longest first, so that `scan.nii.gz` loses both of its endings.
+EXTENSIONS: tuple[str, ...] = (
+    ".seg.nrrd", ".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd",
+    ".png", ".tiff", ".tif", ".dcm", ".ima",
+)  # fmt: skip
+_DICOM_EXTENSIONS = (".dcm", ".ima")
+_TEMPORARY = re.compile(r"^\..+\.(?P<pid>\d+)-(?P<host>[0-9a-f]{8})[0-9a-f]{8}\.part(\..+)?$")
+_STALE_AFTER_S = 24 * 3600.0
+
+
+def extension(path: str | Path) -> str:
+    """The known extension of a path in lower case (``".nii.gz"``), or ``""``."""
+    name = Path(path).name.lower()
+    return next((known for known in EXTENSIONS if name.endswith(known) and name != known), "")
+
+
+def stem(path: str | Path) -> str:
+    """The name of a scan: a file's name without its known extension, a DICOM series' folder name."""
+    path = Path(path)
+    if path.is_dir() or extension(path) in _DICOM_EXTENSIONS or is_dicom_file(path):
+        folder = path if path.is_dir() else path.parent
+        return folder.resolve().name
+    return path.name[: len(path.name) - len(extension(path))]
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file carries DICOM's mark at byte 128. Missing files and folders do not."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def sha256_files(paths: Iterable[str | Path]) -> str:
+    """SHA-256 (hex) over the contents of files, in the order given.
+
+    For one file it is the file's own digest, as ``sha256sum`` prints it; for several the digest of
+    their digests.
+    """
+    digests = []
+    for path in paths:
+        with Path(path).open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256"))
+    if len(digests) == 1:
+        return digests[0].hexdigest()
+    return hashlib.sha256(b"".join(digest.digest() for digest in digests)).hexdigest()
+
+
+@contextmanager
+def atomic_output(path: str | Path) -> Iterator[Path]:
+    """A temporary path that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    The block writes the temporary file and may read it back to verify it. On a clean exit the file is
+    flushed to the disk and takes its final name in one step, replacing what was there.
+
+    Raises
+    ------
+    NotFound
+        If the folder of ``path`` does not exist.
+    WriteFailed
+        If the system refuses the write, e.g. because the disk is full.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise NotFound(f"{path.parent}: no such folder to write {path.name} into; create it first")
+    remove_stale(path.parent)
+    token = f"{os.getpid()}-{_host()}{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}.{token}.part{extension(path)}")
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        if isinstance(error, WriteFailed) or error.errno is None:
+            raise
+        raise WriteFailed(f"{path}: could not be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> Path:
+    """Write a small file atomically."""
+    with atomic_output(path) as temporary:
+        temporary.write_bytes(content)
+    return Path(path)
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a small UTF-8 text file atomically, with ``\\n`` line ends on every system."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove temporary files that dead writers left in a folder.
+
+    A temporary file is stale when the process that its name tells is gone from this computer, or,
+    on another computer that shares the folder, when it is a day old.
+    """
+    for entry in os.scandir(folder):
+        named = _TEMPORARY.match(entry.name)
+        if named is None:
+            continue
+        try:
+            old = time.time() - entry.stat().st_mtime > _STALE_AFTER_S
+            if old or (named["host"] == _host() and not _is_alive(int(named["pid"]))):
+                Path(entry.path).unlink()
+        except (FileNotFoundError, PermissionError):
+            continue  # its writer has just finished, or it is someone else's
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":  # os.kill would end the process there
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x00100000, False, pid)  # SYNCHRONIZE
+        if not handle:
+            return False
+        still_running = ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == 0x102
+        ctypes.windll.kernel32.CloseHandle(handle)
+        return bool(still_running)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:  # Windows flushes only handles that may write
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return  # Windows cannot open a folder; the rename itself is journalled there
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some network file systems do not flush folders
+        return
+    finally:
+        os.close(handle)

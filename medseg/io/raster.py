@@ -1,0 +1,163 @@
+"""Raster: what a file reader found, before anyone has judged it; and the judgement.
+
+Readers and writers of the formats deal in rasters. `to_volume` and `to_label_map` turn one into a
+`Volume` or a `LabelMap`, or refuse it by name, by the same rules for every format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import InputRefused, UsageError
+from medseg.geometry import Geometry
+from medseg.labels import Label, LabelSet
+from medseg.verdict import OK, Reason, Verdict
+from medseg.volume import LabelMap, Source, Volume, present_ids
+
+ALLOWABLE = ("missing-slices", "uneven-spacing", "tilt", "shear", "non-finite")
+SHEAR_ACCEPTED_DEGREES = 0.1
+_LARGEST_ID = 65535
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raster:
+    """Voxels (C, I, J, K) as a file gives them, and what it says about them.
+
+    Parameters
+    ----------
+    data, affine
+        The array, scaled as the file asks, and index to world RAS+ mm.
+    path, paths
+        What the caller named, and the files read (one unless the format is DICOM or a pair).
+    format, modality, header
+        As in `Source`.
+    verdict
+        Findings of the format's reader that do not refuse the file.
+    labels
+        Names that the file itself gives to ids, if any.
+    """
+
+    data: NDArray[Any]
+    affine: NDArray[np.float64]
+    path: Path
+    paths: tuple[Path, ...]
+    format: str
+    modality: str | None = None
+    header: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    verdict: Verdict = OK
+    is_2d: bool = False
+    spacing_known: bool = True
+    labels: LabelSet | None = None
+
+    @property
+    def source(self) -> Source:
+        """Where it came from, for the `Volume`."""
+        return Source(self.paths, self.format, self.modality, self.header)
+
+
+def check_allow(allow: Sequence[str]) -> frozenset[str]:
+    """The words of ``allow``, or a `UsageError` that lists the valid ones."""
+    words = (allow,) if isinstance(allow, str) else tuple(allow)
+    unknown = sorted(set(words) - set(ALLOWABLE))
+    if unknown:
+        raise UsageError(f"allow={', '.join(unknown)}: there is only {', '.join(ALLOWABLE)}")
+    return frozenset(words)
+
+
+def to_volume(raster: Raster, allow: frozenset[str] = frozenset()) -> Volume:
+    """Judge a raster: a `Volume` with its verdict, or `InputRefused`."""
+    geometry, verdict = _geometry(raster, allow)
+    data, repair = _finite(raster, allow)
+    return Volume(data, geometry, raster.source, raster.verdict + verdict + repair)
+
+
+def to_label_map(raster: Raster, labels: LabelSet | None = None) -> LabelMap:
+    """Judge a raster as a segmentation: ids are whole numbers from 0 to 65535, or it is refused."""
+    geometry, verdict = _geometry(raster, frozenset())
+    if raster.data.shape[0] != 1:
+        raise _refused(raster, "not-labels", f"{raster.data.shape[0]} channels, expected one with label ids")
+    data = _ids(raster)
+    names, naming = _names(raster, data, labels)
+    return LabelMap(data, geometry, names, raster.source, raster.verdict + verdict + naming)
+
+
+def smallest_unsigned(data: NDArray[Any]) -> NDArray[Any]:
+    """The same ids in uint8 if they fit, else uint16 (a copy only where the type changes)."""
+    fits = data.dtype.itemsize == 1 or int(data.max(initial=0)) <= 255
+    return data.astype(np.uint8 if fits else np.uint16, copy=False)
+
+
+def _refused(raster: Raster, code: str, message: str) -> InputRefused:
+    return InputRefused(f"{raster.path.name}: {message}", code=code, path=raster.path)
+
+
+def _geometry(raster: Raster, allow: frozenset[str]) -> tuple[Geometry, Verdict]:
+    try:
+        geometry = Geometry(raster.data.shape[1:], raster.affine, raster.is_2d, raster.spacing_known)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise _refused(raster, "bad-header", f"{error}. The grid cannot be placed in space") from None
+    degrees = geometry.shear_degrees
+    # Down to a millionth of a degree more than the limit is the file's own rounding.
+    if degrees <= SHEAR_ACCEPTED_DEGREES + 1e-6:
+        return geometry, OK
+    code = "tilt" if raster.format == "dicom" else "shear"
+    finding = f"the axes are {degrees:.2f} degrees away from right angles"
+    if not allow & {"tilt", "shear"}:
+        raise _refused(
+            raster, code, f"{finding}; allow={code} keeps them so, exactly, else resample the scan first"
+        )
+    return geometry, Verdict.of("warning", code, f"{finding}, kept as they are (allowed)")
+
+
+def _finite(raster: Raster, allow: frozenset[str]) -> tuple[NDArray[Any], Verdict]:
+    data = raster.data
+    # A sum is finite only if every term is: one pass without a temporary for the ordinary scan.
+    if data.dtype.kind != "f" or np.isfinite(data.sum(dtype=np.float64)):
+        return data, OK
+    bad = ~np.isfinite(data)
+    count = int(bad.sum())
+    if count == 0:
+        return data, OK  # finite values whose sum overflows
+    finding = f"{count} of {data.size} voxels are not finite (NaN or infinite)"
+    if "non-finite" not in allow:
+        raise _refused(raster, "non-finite", f"{finding}; allow=non-finite sets them to 0")
+    repair = Verdict.of("repaired", "non-finite", f"{finding}, set to 0")
+    return np.where(bad, data.dtype.type(0), data), repair
+
+
+def _ids(raster: Raster) -> NDArray[Any]:
+    data = raster.data[0]
+    if data.dtype.kind == "f":
+        whole = np.rint(data)
+        if not np.array_equal(whole, data):
+            raise _refused(raster, "not-labels", "values that are not whole numbers, expected label ids")
+        data = whole
+    low, high = data.min(), data.max()
+    if low < 0 or high > _LARGEST_ID:
+        raise _refused(raster, "not-labels", f"ids from {low:.0f} to {high:.0f}, expected 0 to {_LARGEST_ID}")
+    if data.dtype.kind == "u" and data.dtype.itemsize <= 2:
+        return data
+    return data.astype(np.uint8 if high <= 255 else np.uint16)
+
+
+def _names(raster: Raster, data: NDArray[Any], labels: LabelSet | None) -> tuple[LabelSet, Verdict]:
+    present = present_ids(data)
+    known = labels if labels is not None else raster.labels
+    if known is None:
+        return LabelSet.from_ids(present), OK
+    unnamed = [i for i in present if i not in known.ids]
+    if not unnamed:
+        return known, OK
+    if labels is not None:
+        raise _refused(
+            raster, "unknown-labels", f"ids {unnamed[:10]} are not among the labels {list(known.ids)[:20]}"
+        )
+    extra = tuple(Label(x.id, x.name, x.colour) for x in LabelSet.from_ids(unnamed))
+    reason = Reason("labels-unnamed", f"the file names no structure for ids {unnamed[:10]}")
+    return LabelSet(known.labels + extra, known.background), Verdict("warning", (reason,))

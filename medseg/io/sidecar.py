@@ -1,0 +1,39 @@
+"""Label names in a JSON file beside a segmentation, as ``medseg infer`` writes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from medseg.io.files import stem
+from medseg.io.raster import Raster
+from medseg.labels import LabelSet
+from medseg.verdict import Verdict
+
+
+def with_sidecar_names(raster: Raster) -> Raster:
+    """The raster with the names of ``<stem>.json``, where that file is there and has any.
+
+    ``"labels"`` is a list of ``{"id", "name"}`` or a mapping of id to name. A JSON file without
+    ``"labels"`` (BIDS keeps acquisition facts there) is passed over; one that cannot be read is a warning.
+    """
+    path = raster.path.with_name(f"{stem(raster.path)}.json")
+    if not path.is_file():
+        return raster
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        names = _names(document.get("labels")) if isinstance(document, dict) else {}
+        labels = LabelSet.from_names(names) if names else None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f"{path.name} beside it holds no label names that can be read ({error}); ids stand for names"
+        return replace(raster, verdict=raster.verdict + Verdict.of("warning", "sidecar-unreadable", reason))
+    return replace(raster, labels=labels)
+
+
+def _names(labels: Any) -> dict[int, str]:
+    if labels is None:
+        return {}
+    if isinstance(labels, dict):
+        return {int(key): str(name) for key, name in labels.items()}
+    return {int(entry["id"]): str(entry["name"]) for entry in labels}
