@@ -1,0 +1,230 @@
+"""Cases: what belongs together as one scan, where its outputs go, and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import numpy as np
+
+from medseg.errors import InputRefused, NotFound, UsageError
+from medseg.io import read
+from medseg.io.files import extension, is_dicom_file, stem
+from medseg.pipeline.options import InferOptions
+from medseg.plans import Plan
+from medseg.volume import Volume
+
+FORMATS = ("nii.gz", "nii", "nrrd", "seg.nrrd")
+# Channels may differ by what single-precision headers round away, not by what a voxel would show.
+_SAME_GRID_MM = 1e-2
+
+PathLike = str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One scan: a path, or several with the channel that each holds.
+
+    ``channels`` pairs a channel's name with its path; one pair named ``""`` for a lone input.
+    """
+
+    channels: tuple[tuple[str, Path], ...]
+
+    @property
+    def path(self) -> Path:
+        """The input that names the case: the first channel's."""
+        return self.channels[0][1]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the channels; empty for a lone input, whose file decides."""
+        return tuple(name for name, _ in self.channels if name)
+
+    @property
+    def input(self) -> str:
+        """The case as the caller wrote it."""
+        return ",".join(f"{name}={path}" if name else str(path) for name, path in self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The files of one case. ``segmentations`` holds one per format."""
+
+    segmentations: tuple[Path, ...]
+    sidecar: Path
+    preview: Path
+    probabilities: Path
+
+
+def parse_cases(
+    inputs: Iterable[PathLike],
+    case: str | Mapping[str, PathLike] | Sequence[str | Mapping[str, PathLike]] | None,
+) -> list[Case]:
+    """Inputs and ``--case`` values as cases; every path must exist.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or a case does not read ``name=path,name=path``.
+    NotFound
+        If a path leads nowhere.
+    """
+    cases = [Case((("", Path(path)),)) for path in inputs]
+    several = [case] if isinstance(case, str | Mapping) else case or ()
+    cases += [Case(_channels(one)) for one in several]
+    if not cases:
+        raise UsageError("nothing to segment: give a file, a DICOM folder, or --case name=path,name=path")
+    for one in cases:
+        for _, path in one.channels:
+            if not path.exists():
+                raise NotFound(f"{path}: no such file or folder")
+    return cases
+
+
+def plan_outputs(cases: Sequence[Case], out: PathLike | None, formats: Sequence[str]) -> list[Outputs]:
+    """Where the outputs of each case go: beside its input, under the folder ``out``, or named by ``out``.
+
+    Raises
+    ------
+    UsageError
+        If two cases would share an output, an output would overwrite an input or lie inside a DICOM
+        folder, or ``out`` or a format is not one that can be written.
+    """
+    formats = list(dict.fromkeys(f.lower().lstrip(".") for f in formats))
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown or not formats:
+        raise UsageError(f"format {', '.join(unknown) or '(none)'}: expected some of {', '.join(FORMATS)}")
+    if out is not None and extension(out) and not Path(out).is_dir():
+        planned = [_named(cases, Path(out), formats)]
+    else:
+        planned = [_beside(case, None if out is None else Path(out), formats) for case in cases]
+    _refuse_collisions(cases, planned)
+    return planned
+
+
+def read_case(case: Case, options: InferOptions) -> Volume:
+    """The scan of a case: its channels stacked in the order given, on one grid.
+
+    Raises
+    ------
+    InputRefused
+        As `medseg.read`; ``channels-differ`` if the channels do not share one grid.
+    """
+    volumes = [read(path, series=options.series, allow=options.allow) for _, path in case.channels]
+    first = volumes[0]
+    if len(volumes) == 1:
+        return first
+    for (name, path), volume in zip(case.channels[1:], volumes[1:], strict=True):
+        if not volume.geometry.same_grid(first.geometry, _SAME_GRID_MM):
+            raise InputRefused(
+                f"{path.name}: channel {name!r} has {_grid(volume)}, channel {case.names[0]!r} "
+                f"{_grid(first)}: channels must share one grid, resample one to the other first",
+                code="channels-differ",
+                path=path,
+            )
+    source = replace(first.source, paths=tuple(path for volume in volumes for path in volume.source.paths))
+    verdict = reduce(add, (volume.verdict for volume in volumes))
+    return Volume(np.concatenate([volume.data for volume in volumes]), first.geometry, source, verdict)
+
+
+def in_plan_order(volume: Volume, names: Sequence[str], plan: Plan) -> Volume:
+    """The channels in the model's order. Without names (a lone input) they stay as they are.
+
+    Raises
+    ------
+    UsageError
+        If the names are not the model's channels.
+    """
+    wanted = [channel.name for channel in plan.channels]
+    if not names:
+        return volume
+    if sorted(names) != sorted(wanted):
+        raise UsageError(
+            f"--case gives channels {', '.join(names)}; model {plan.name!r} needs {', '.join(wanted)}"
+        )
+    return replace(volume, data=volume.data[[list(names).index(name) for name in wanted]])
+
+
+def _channels(case: str | Mapping[str, PathLike]) -> tuple[tuple[str, Path], ...]:
+    if isinstance(case, Mapping):
+        pairs = [(name, str(path)) for name, path in case.items()]
+    else:
+        pairs = [
+            (name.strip(), path.strip())
+            for name, _, path in (part.partition("=") for part in case.split(","))
+        ]
+    names = [name for name, _ in pairs]
+    if not pairs or not all(name and path for name, path in pairs) or len(set(names)) < len(names):
+        raise UsageError(f"case {case!r}: expected each channel once, as name=path,name=path")
+    return tuple((name, Path(path)) for name, path in pairs)
+
+
+def _beside(case: Case, out: Path | None, formats: Sequence[str]) -> Outputs:
+    path = case.path
+    folder = out if out is not None else _series_folder(path).parent if _is_dicom(path) else path.parent
+    return _outputs(folder, f"{stem(path)}_seg", formats)
+
+
+def _named(cases: Sequence[Case], out: Path, formats: Sequence[str]) -> Outputs:
+    if len(cases) > 1:
+        raise UsageError(f"-o {out} is one file for {len(cases)} inputs: give a folder")
+    named = extension(out).lstrip(".")
+    if named not in FORMATS:
+        raise UsageError(f"-o {out}: cannot write .{named}; expected {', '.join(FORMATS)}, or a folder")
+    if formats not in (["nii.gz"], [named]):
+        raise UsageError(f"-o {out} names one format, --format {','.join(formats)}: give a folder")
+    outputs = _outputs(out.parent, out.name[: len(out.name) - len(named) - 1], [named])
+    return replace(outputs, segmentations=(out,))  # as the caller spells it: scan.NII.GZ
+
+
+def _outputs(folder: Path, name: str, formats: Sequence[str]) -> Outputs:
+    return Outputs(
+        segmentations=tuple(folder / f"{name}.{form}" for form in formats),
+        sidecar=folder / f"{name}.json",
+        preview=folder / f"{name}.png",
+        probabilities=folder / f"{name}_probabilities.nii.gz",
+    )
+
+
+def _refuse_collisions(cases: Sequence[Case], planned: Sequence[Outputs]) -> None:
+    taken: dict[str, Case] = {}
+    inputs = {str(path.resolve()) for case in cases for _, path in case.channels}
+    series = {
+        _series_folder(path).resolve() for case in cases for _, path in case.channels if _is_dicom(path)
+    }
+    for case, outputs in zip(cases, planned, strict=True):
+        folder = outputs.sidecar.parent.resolve()
+        inside = next((s for s in series if folder == s or s in folder.parents), None)
+        if inside is not None:
+            raise UsageError(
+                f"{outputs.sidecar.parent} is inside the DICOM folder {inside.name}: choose another -o"
+            )
+        # Some file systems do not tell upper from lower case.
+        key = str(folder / outputs.sidecar.name).casefold()
+        if key in taken:
+            raise UsageError(
+                f"{taken[key].input} and {case.input} would both be written to {outputs.segmentations[0]}: "
+                "rename one, or segment them in separate calls with separate -o"
+            )
+        taken[key] = case
+        files = (*outputs.segmentations, outputs.preview, outputs.probabilities, outputs.sidecar)
+        overwritten = next((f for f in files if str(f.resolve()) in inputs), None)
+        if overwritten is not None:
+            raise UsageError(f"{overwritten} is an input: choose another -o")
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_dir() or is_dicom_file(path)
+
+
+def _series_folder(path: Path) -> Path:
+    return (path if path.is_dir() else path.parent).resolve()
+
+
+def _grid(volume: Volume) -> str:
+    geometry = volume.geometry
+    size = "x".join(map(str, geometry.shape))
+    return f"{size} voxels of {' x '.join(f'{s:.4g}' for s in geometry.spacing)} mm"

@@ -1,0 +1,129 @@
+"""Which model segments a scan, and that model ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from medseg.errors import InputRefused
+from medseg.inference import Backend, open_backend
+from medseg.models import ModelBundle, candidates, default_model, load_model
+from medseg.pipeline.options import InferOptions
+from medseg.quality import check_scope
+from medseg.volume import Volume
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenModel:
+    """A bundle with its network loaded and compiled, for any number of scans.
+
+    ``seconds`` is how long that took.
+    """
+
+    bundle: ModelBundle
+    backend: Backend
+    seconds: float
+
+
+def open_model(
+    model: str | Path | ModelBundle,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> OpenModel:
+    """Load a model and its network once; give it to `infer` as ``model`` for many scans.
+
+    Parameters and errors are those of `medseg.load_model` and `medseg.inference.open_backend`.
+    """
+    start = perf_counter()
+    bundle = model if isinstance(model, ModelBundle) else load_model(model)
+    opened = open_backend(bundle, backend=backend, device=device, precision=precision, threads=threads)
+    return OpenModel(bundle, opened, perf_counter() - start)
+
+
+@dataclass(slots=True, eq=False)
+class ModelChooser:
+    """Finds the model of each scan, and opens each model once.
+
+    Parameters
+    ----------
+    named
+        The model asked for; None means the user's default, else the one whose scope accepts the scan.
+    options
+        Backend, device, precision and threads to open with.
+    """
+
+    named: str | Path | ModelBundle | OpenModel | None
+    options: InferOptions
+    _bundle: ModelBundle | None = None
+    _candidates: list[ModelBundle] | None = None
+    _open: dict[str, OpenModel] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A model that is named is opened first: a wrong name must fail before a scan is read.
+        if isinstance(self.named, OpenModel):
+            self._bundle = self.named.bundle
+            self._open[self._bundle.hash] = self.named
+        elif isinstance(self.named, ModelBundle):
+            self._bundle = self.named
+        elif (name := self.named or default_model()) is not None:
+            self._bundle = load_model(name)
+
+    def bundle(self, volume: Volume, channels: Sequence[str] = ()) -> ModelBundle:
+        """The model for a scan whose channels have these names (empty: as the file has them).
+
+        Raises
+        ------
+        InputRefused
+            ``no-model`` or ``several-models`` if no model is named and not exactly one accepts the scan.
+        """
+        if self._bundle is not None:
+            return self._bundle
+        if self._candidates is None:
+            self._candidates = candidates()
+        fitting = [
+            bundle
+            for bundle in self._candidates
+            if _takes(bundle, volume, channels) and _in_scope(bundle, volume)
+        ]
+        if len(fitting) == 1:
+            return fitting[0]
+        listed = "; ".join(f"{b.name} ({b.scope.description})" for b in fitting or self._candidates) or "none"
+        if fitting:
+            raise InputRefused(
+                f"several models accept this scan, name one with -m: {listed}", code="several-models"
+            )
+        raise InputRefused(
+            f"no model accepts this scan; name one with -m if you know better. Models: {listed}",
+            code="no-model",
+        )
+
+    def opened(self, bundle: ModelBundle) -> OpenModel:
+        """The bundle's network ready to run; compiled on the first call, kept for the next."""
+        if bundle.hash not in self._open:
+            chosen = self.options
+            self._open[bundle.hash] = open_model(
+                bundle,
+                backend=chosen.backend,
+                device=chosen.device,
+                precision=chosen.precision,
+                threads=chosen.threads,
+            )
+        return self._open[bundle.hash]
+
+    def is_open(self, bundle: ModelBundle) -> bool:
+        """Whether the bundle's network is ready already."""
+        return bundle.hash in self._open
+
+
+def _takes(bundle: ModelBundle, volume: Volume, channels: Sequence[str]) -> bool:
+    wanted = [channel.name for channel in bundle.plan.channels]
+    return sorted(channels) == sorted(wanted) if channels else volume.data.shape[0] == len(wanted)
+
+
+def _in_scope(bundle: ModelBundle, volume: Volume) -> bool:
+    return check_scope(volume, bundle).status == "ok"

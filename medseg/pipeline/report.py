@@ -1,0 +1,88 @@
+"""What became of each case: the ``infer --json`` document, the sidecar, the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medseg.pipeline.segmentation import Segmentation
+from medseg.verdict import Verdict
+
+FORMAT_VERSION = 1
+_WRITTEN = ("ok", "repaired", "warning")
+
+
+@dataclass(frozen=True, slots=True)
+class InferReport:
+    """What `infer_files` did, one entry per case in the order of the inputs."""
+
+    cases: tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``infer --json`` document."""
+        return {"format_version": FORMAT_VERSION, "cases": [dict(case) for case in self.cases]}
+
+    @property
+    def exit_code(self) -> int:
+        """0 all written; 3 every case refused; 4 some refused or failed."""
+        verdicts = [case["verdict"] for case in self.cases]
+        if all(verdict in _WRITTEN for verdict in verdicts):
+            return 0
+        return 3 if all(verdict == "refused" for verdict in verdicts) else 4
+
+
+def done_case(
+    input_name: str, written: Mapping[str, Path | list[Path] | None], segmentation: Segmentation
+) -> dict[str, Any]:
+    """The entry of a case that was segmented. ``written`` maps a kind of output to its path or paths."""
+    document: dict[str, Any] = {"input": input_name}
+    for kind, where in written.items():
+        if isinstance(where, list):
+            document[kind] = [str(path) for path in where]
+        elif where is not None or kind == "segmentation":
+            document[kind] = None if where is None else str(where)
+    document["model"] = segmentation.model
+    document |= _verdict(segmentation.verdict)
+    document["labels"] = [measurement.to_json() for measurement in segmentation.measurements]
+    document["timings_s"] = {stage: round(seconds, 4) for stage, seconds in segmentation.timings_s.items()}
+    document["provenance"] = dict(segmentation.provenance)
+    return document
+
+
+def undone_case(
+    input_name: str, verdict: Verdict, model: str | None = None, provenance: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The entry of a case that was refused, failed or is not finished: no segmentation."""
+    return {
+        "input": input_name,
+        "segmentation": None,
+        "model": model,
+        **_verdict(verdict),
+        "labels": [],
+        "timings_s": {},
+        "provenance": dict(provenance or {}),
+    }
+
+
+def sidecar_text(case: Mapping[str, Any]) -> str:
+    """A case as its sidecar file: the case of the JSON document, with ``format_version``."""
+    document = {"format_version": FORMAT_VERSION, **case}
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_sidecar(path: Path) -> dict[str, Any] | None:
+    """The case that a sidecar holds; None where there is none, or it is no sidecar of this format."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    if not isinstance(document, dict) or document.pop("format_version", None) != FORMAT_VERSION:
+        return None
+    return document if isinstance(document.get("provenance"), dict) else None
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {"verdict": verdict.status, "reasons": [reason.to_json() for reason in verdict.reasons]}
