@@ -54,7 +54,7 @@ def measure(labelmap: LabelMap) -> tuple[Measurement, ...]:
 
     A voxel's volume is the determinant of the affine, so a sheared (gantry-tilted) voxel counts rightly.
     """
-    reason = _why_no_volume(labelmap.geometry)
+    reason = why_no_volume(labelmap.geometry)
     voxel_ml = labelmap.geometry.voxel_volume_mm3 / 1000.0
     counts = np.bincount(labelmap.data.ravel(), minlength=max(labelmap.labels.ids, default=0) + 1)
     outermost = _ids_on_border(labelmap)
@@ -71,7 +71,8 @@ def measure(labelmap: LabelMap) -> tuple[Measurement, ...]:
     )
 
 
-def _why_no_volume(geometry: Geometry) -> str | None:
+def why_no_volume(geometry: Geometry) -> str | None:
+    """Why voxels of this grid have no volume in mL, or None where they have one."""
     if geometry.is_2d:
         return "a 2D image has no thickness"
     if not geometry.spacing_known:

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-from medseg.evaluation.metrics import dice, dice_per_label
+from medseg.evaluation.cases import CaseScores, Evaluation, evaluate
+from medseg.evaluation.metrics import dice, dice_per_label, hd95, surface_dice
+from medseg.evaluation.scores import LabelScores
+from medseg.evaluation.statistics import PairedGain, paired_gain
 
-__all__ = ["dice", "dice_per_label"]
+__all__ = [
+    "CaseScores",
+    "Evaluation",
+    "LabelScores",
+    "PairedGain",
+    "dice",
+    "dice_per_label",
+    "evaluate",
+    "hd95",
+    "paired_gain",
+    "surface_dice",
+]

@@ -113,7 +113,8 @@ def _areas(steps: Floats) -> Floats:
     first, *others = np.moveaxis(pieces @ steps.T, 1, 0)
     sides = [other - first for other in others]
     areas = np.linalg.norm(sides[0] if len(sides) == 1 else np.cross(*sides) / 2, axis=-1)
-    return np.bincount(codes, weights=areas, minlength=2**2 ** steps.shape[1])
+    table = np.bincount(codes, weights=areas, minlength=2**2 ** steps.shape[1])
+    return table.astype(np.float64)
 
 
 @cache
