@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Sorted3 = tuple[Millimetres, Millimetres, Millimetres]
+Lengths = Annotated[tuple[Millimetres, ...], Field(min_length=2, max_length=3)]
 
 
 class FeatureRange(BaseModel):
@@ -28,10 +28,9 @@ class FeatureRange(BaseModel):
 class Scope(BaseModel):
     """What a model was made for. A scan outside gets a warning, or is refused where asked.
 
-    Spacing and field of view are compared without regard to axis order: a scan's three values are
-    sorted ascending first, as are the limits. None means that the training data did not say (spacing
-    unknown), so nothing is compared. In 2D only the two larger values of the field of view and the
-    in-plane spacing mean anything; the limits are kept for three axes all the same.
+    Spacing and field of view have one value per dimension and are compared without regard to axis
+    order: a scan's values are sorted ascending first, as are the limits. None means that the training
+    data did not say (spacing unknown), so nothing is compared.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,12 +40,15 @@ class Scope(BaseModel):
     modalities: tuple[str, ...] = Field(
         default=(), description="accepted DICOM modalities; compared only where a file states one"
     )
-    spacing_min_mm: Sorted3 | None = None
-    spacing_max_mm: Sorted3 | None = None
-    extent_min_mm: Sorted3 | None = None
-    extent_max_mm: Sorted3 | None = None
+    spacing_min_mm: Lengths | None = None
+    spacing_max_mm: Lengths | None = None
+    extent_min_mm: Lengths | None = None
+    extent_max_mm: Lengths | None = None
     features: tuple[dict[str, FeatureRange], ...] = Field(
         default=(), description="per input channel: name of a feature (medseg.quality) to its range"
+    )
+    layouts: tuple[tuple[Annotated[float, Field(ge=-1, le=1)], ...], ...] = Field(
+        default=(), description="per input channel: mean coarse layout of the training scans, for `layout`"
     )
 
     @model_validator(mode="after")
@@ -58,6 +60,8 @@ class Scope(BaseModel):
                 raise ValueError(f"{what}: a lowest value needs a highest, and the other way round")
             if low is None:
                 continue
+            if {len(low), len(high)} != {self.dimensions}:
+                raise ValueError(f"{what}: a {self.dimensions}D scope has {self.dimensions} values each")
             if any(a > b for a, b in zip(low, high, strict=True)):
                 raise ValueError(f"{what}: {low} is not below {high}")
             if list(low) != sorted(low) or list(high) != sorted(high):
