@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
+_CASES = "cases"  # the stage that counts whole inputs; every other stage is part of one
 _SILENT_S = 0.7  # work that is over by then shows no progress at all
 _LINE_EVERY_S = 10.0  # between two lines where stderr is no terminal
 _COLOURS = {"ok": "green", "repaired": "yellow", "warning": "yellow", "refused": "red", "failed": "red"}
@@ -67,14 +68,14 @@ def print_bug(error: BaseException) -> None:
     """The traceback of an error that nobody foresaw, and what to do with it."""
     traceback.print_exception(error)
     print_error(
-        f"unexpected {type(error).__name__}: this is a bug in medseg. Please report it with the lines above and "
-        "the output of `medseg doctor --json`; look for patients' names in them first."
+        f"unexpected {type(error).__name__}: this is a bug in medseg. Please report it with the lines above "
+        "and the output of `medseg doctor --json`; look for patients' names in them first."
     )
 
 
 @contextmanager
 def working(quiet: bool) -> Iterator[Progress]:
-    """Progress of the work inside, on stderr: a bar with the time left, or plain lines where it is no terminal.
+    """Progress of the work inside, on stderr: a bar with the time left; plain lines where it is no terminal.
 
     Whatever a library prints meanwhile goes to stderr too: stdout holds the result alone.
     """
@@ -95,31 +96,40 @@ def _say_nothing(stage: str, done: int, total: int) -> None: ...
 
 
 class _Bar:
-    """One bar for the stage under way, shown once the work has taken a moment."""
+    """A bar for the cases, where there are several, and one for the stage under way.
+
+    Nothing is shown until the work has taken a moment.
+    """
 
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._stage = ""
+        self._tasks: dict[str, Any] = {}
         self._display: Any = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self._display is None:
             if time.monotonic() - self._started < _SILENT_S:
                 return
-            self._open()
-        if stage != self._stage:
-            self._display.reset(self._task)
-            self._stage = stage
-        self._display.update(self._task, description=stage, completed=done, total=total)
+            self._display = self._open()
+        if stage == _CASES and total == 1:
+            return
+        row = _CASES if stage == _CASES else "stage"
+        if row not in self._tasks:
+            self._tasks[row] = self._display.add_task(stage, total=total)
+        elif row == "stage" and stage != self._stage:
+            self._display.reset(self._tasks[row])  # its speed says nothing about the next stage
+        self._stage = stage if row == "stage" else ""
+        self._display.update(self._tasks[row], description=stage, completed=done, total=total)
 
-    def _open(self) -> None:
+    def _open(self) -> Any:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._display = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._display.add_task("")
-        self._display.start()
+        display = Progress(*columns, console=Console(stderr=True), transient=True)
+        display.start()
+        return display
 
     def stop(self) -> None:
         if self._display is not None:
@@ -127,20 +137,27 @@ class _Bar:
 
 
 class _Lines:
-    """A line every ten seconds, with the time left of the stage at its mean speed so far."""
+    """A line every ten seconds, with the time left at the mean speed so far.
+
+    Where there are several cases the lines count those, not the stages within each.
+    """
 
     def __init__(self) -> None:
-        self._stage = ""
-        self._began = self._last = time.monotonic()
+        self._last = time.monotonic()
+        self._began: dict[str, tuple[float, int]] = {}
+        self._counts_cases = False
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if stage != self._stage:
-            self._stage, self._began = stage, now
-        if now - self._last < _LINE_EVERY_S:
+        began, before = self._began.get(stage, (now, 0))
+        if done < before:
+            began = now  # the same stage of the next case
+        self._began[stage] = (began, done)
+        self._counts_cases |= stage == _CASES and total > 1
+        if self._counts_cases != (stage == _CASES) or now - self._last < _LINE_EVERY_S:
             return
         self._last = now
-        left = f", {(now - self._began) / done * (total - done):.0f} s left" if done else ""
+        left = f", about {(now - began) / done * (total - done):.0f} s left" if done else ""
         typer.echo(f"{stage}: {done} of {total}{left}", err=True)
 
 

@@ -18,11 +18,9 @@ medseg convert labels.nii.gz labels.seg.nrrd --labels"""
 
 
 def command(
-    source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="A file, a DICOM folder, or one file of a series.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A file, or a DICOM folder.")],
     target: Annotated[
-        Path, typer.Argument(metavar="DST", help="The file to write; its extension is the format.")
+        Path, typer.Argument(metavar="DST", help="The file to write, its format by extension.")
     ],
     labels: Annotated[
         bool, typer.Option("--labels", help="SRC is a label map: keep its structures' names and colours.")

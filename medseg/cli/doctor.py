@@ -64,8 +64,4 @@ def _device(device: dict[str, Any]) -> str:
 
 
 def _backend(backend: dict[str, Any]) -> str:
-    return (
-        f"{backend['name']} {backend['version']}"
-        if backend["available"]
-        else f"{backend['name']}: not installed"
-    )
+    return f"{backend['name']} {backend['version'] if backend['available'] else '(not installed)'}"

@@ -141,7 +141,7 @@ def _advice(torch: dict[str, Any], gpus: list[dict[str, Any]]) -> Iterator[str]:
 
     if nvidia_driver_present() and not gpus:
         yield (
-            f"An NVIDIA driver is loaded, but torch {torch['version']} cannot use it: install a CUDA build of torch."
+            f"An NVIDIA driver is loaded, but torch {torch['version']} cannot use it: install a CUDA build."
             if torch["available"]
             else "An NVIDIA GPU is there: pip install 'medseg[train]' lets medseg use it."
         )

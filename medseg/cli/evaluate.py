@@ -8,25 +8,24 @@ from typing import Annotated, Any
 import typer
 
 import medseg
-from medseg.cli.console import print_json, print_table, working
+from medseg.cli.console import print_json, print_reasons, print_table, working
 from medseg.cli.options import Json, Quiet
 
 EXAMPLES = """[bold]Examples[/bold]
 medseg evaluate predicted.nii.gz reference.nii.gz
 medseg evaluate predictions labelsTr -o metrics.csv
-medseg evaluate predictions labelsTr --surface-tolerance 2 --json"""
+medseg evaluate predictions labelsTr --surface-tolerance-mm 2 --json"""
 
 
 def command(
     predicted: Annotated[Path, typer.Argument(metavar="PRED", help="A label map, or a folder of them.")],
-    reference: Annotated[
-        Path, typer.Argument(metavar="REF", help="The reference label map, or a folder of them.")
-    ],
+    reference: Annotated[Path, typer.Argument(metavar="REF", help="The reference, or a folder of them.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="CSV", help="Write every case and label as a table.")
     ] = None,
-    surface_tolerance: Annotated[
-        float, typer.Option(help="Distance in mm up to which two surfaces count as equal in surface Dice.")
+    surface_tolerance_mm: Annotated[
+        float,
+        typer.Option(metavar="MM", help="Distance up to which surfaces count as equal in surface Dice."),
     ] = 1.0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -34,22 +33,44 @@ def command(
     """Dice, surface Dice, HD95 and volume error per label and case.
 
     Files of two folders are paired by name, with _seg and _0000 stripped. A metric that is not
-    defined (a structure absent from both, say) is missing with a reason, never 0.
+    defined (a structure absent from both, say) is missing with a reason, never 0. Exit code 4 where some
+    cases could not be compared.
     """
     with working(quiet) as progress:
         evaluation = medseg.evaluate(
-            predicted, reference, surface_tolerance_mm=surface_tolerance, progress=progress
+            predicted, reference, surface_tolerance_mm=surface_tolerance_mm, progress=progress
         )
         if out is not None:
             evaluation.to_csv(out)
-    document = evaluation.to_json()
     if as_json:
-        print_json(document)
-        return
-    _print_summary(document["summary"])
-    if out is not None:
-        typer.echo(str(out))
+        print_json(evaluation.to_json())
+    else:
+        _print(evaluation.to_json())
+        if out is not None:
+            typer.echo(str(out))
+    if any(case.verdict.status == "refused" for case in evaluation.cases):
+        raise typer.Exit(4)
 
 
-def _print_summary(summary: list[dict[str, Any]]) -> None:
-    raise NotImplementedError  # written once medseg.evaluation has its JSON
+def _print(document: dict[str, Any]) -> None:
+    """Each label's mean over the cases; what was left out, and why."""
+    columns = {
+        "dice": "Dice",
+        "surface_dice": "surface Dice",
+        "hd95_mm": "HD95 in mm",
+        "volume_error_ml": "volume error in mL",
+    }
+    rows = [
+        (row["name"], str(row["dice"]["n"]), *(_mean(row[metric]["mean"]) for metric in columns))
+        for row in document["summary"]
+    ]
+    print_table(("mean over cases", "n", *columns.values()), rows, numbers=("n", *columns.values()))
+    for case in document["cases"]:
+        if case["reasons"]:
+            print_reasons(case["case"], case["verdict"], case["reasons"])
+    for name in document["without_prediction"]:
+        typer.echo(f"{name}: nothing was predicted for this reference; it enters no mean")
+
+
+def _mean(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -18,9 +18,7 @@ medseg inspect tilted_ct --allow tilt"""
 
 
 def command(
-    path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A file, a DICOM folder, or one file of a series.")
-    ],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, or a DICOM folder.")],
     allow: Allow = None,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -16,9 +16,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A built-in model's name, or a bundle's folder or zip.")
-]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A built-in name, or a bundle's folder or zip.")]
 
 
 @app.command("list", epilog="[bold]Example[/bold]\nmedseg model list --json")

@@ -8,9 +8,7 @@ from typing import Annotated
 
 import typer
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document to stdout, and nothing else there.")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout, nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Series = Annotated[
@@ -18,7 +16,7 @@ Series = Annotated[
     typer.Option(
         "--series",
         metavar="UID|N",
-        help="Which series of a DICOM folder: its UID, or its number in `medseg inspect`.",
+        help="Which series of a DICOM folder: UID, or number in `medseg inspect`.",
     ),
 ]
 Allow = Annotated[
@@ -36,7 +34,7 @@ Overrides = Annotated[
 Config = Annotated[
     str | None,
     typer.Option(
-        "--config", "-c", metavar="NAME|FILE", help="A recipe by its name, or a YAML file of plan values."
+        "--config", "-c", metavar="NAME|FILE", help="A recipe's name, or a YAML file of plan values."
     ),
 ]
 Dataset = Annotated[

@@ -22,15 +22,13 @@ def command(
     dataset: Dataset,
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="RUN", help="Folder of the run; the model goes to RUN/bundle."),
+        typer.Option("--out", "-o", metavar="RUN", help="Folder of the run; the model is RUN/bundle."),
     ],
     overrides: Overrides = None,
     config: Config = None,
     fold: Annotated[
         str,
-        typer.Option(
-            metavar="0-4|all", help="Which fifth validates; all: train on every case, no validation."
-        ),
+        typer.Option(metavar="0-4|all", help="Which fifth validates; all: train on every case."),
     ] = "0",
     max_minutes: Annotated[
         float | None, typer.Option(help="Time for the whole command, preparing and exporting included.")
