@@ -1,7 +1,6 @@
 """Files to `Volume` and `LabelMap` and back: the four verbs read, read_labels, write, inspect.
 
-Every reader is imported when its format is met, so that a NIfTI scan is read without loading pydicom
-or an image library.
+The formats are in modules of their own; `raster` judges what they found.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg.errors import InputRefused, NotFound, UsageError, WriteFailed
+from medseg.errors import UsageError, WriteFailed
 from medseg.geometry import Geometry
-from medseg.io.files import EXTENSIONS, atomic_output, extension
-from medseg.io.formats import Format, format_of_name, identify
+from medseg.io.files import atomic_output, extension
 from medseg.io.raster import Raster, check_allow, smallest_unsigned, to_label_map, to_volume
+from medseg.io.readers import format_of_name, load, locate, save
 from medseg.labels import LabelSet
 from medseg.volume import LabelMap, Volume
 
@@ -57,7 +56,7 @@ def read(path: str | Path, *, series: str | int | None = None, allow: Sequence[s
         There is nothing at ``path``.
     """
     allowed = check_allow(allow)
-    return to_volume(_raster(Path(path), series), allowed)
+    return to_volume(load(locate(Path(path)), Path(path), series), allowed)
 
 
 def read_labels(path: str | Path, *, labels: LabelSet | None = None) -> LabelMap:
@@ -77,7 +76,7 @@ def read_labels(path: str | Path, *, labels: LabelSet | None = None) -> LabelMap
         As `read`, and ``not-labels`` for fractions, negative or too large numbers, ``unknown-labels``
         for ids that ``labels`` does not know.
     """
-    raster = _raster(Path(path), None)
+    raster = load(locate(Path(path)), Path(path))
     if labels is None and raster.labels is None:
         from medseg.io.sidecar import with_sidecar_names
 
@@ -108,8 +107,8 @@ def write(item: Volume | LabelMap, path: str | Path, *, overwrite: bool = False)
     labels = item.labels if isinstance(item, LabelMap) else None
     data = smallest_unsigned(item.data)[None] if isinstance(item, LabelMap) else item.data
     with atomic_output(path) as temporary:
-        _write_as(kind, temporary, data, item.geometry, item.source.header, labels)
-        _verify(path, _read_as(kind, temporary, None), data, item.geometry)
+        save(kind, temporary, data, item.geometry, item.source.header, labels)
+        _verify(path, load(kind, temporary), data, item.geometry)
     return path
 
 
@@ -118,74 +117,6 @@ def inspect(path: str | Path, *, allow: Sequence[str] = ()) -> Inspection:
     from medseg.io.inspection import inspect_path
 
     return inspect_path(Path(path), check_allow(allow))
-
-
-def _raster(path: Path, series: str | int | None) -> Raster:
-    if not path.exists():
-        raise NotFound(f"{path}: no such file or folder")
-    if path.is_dir():
-        return _read_as("dicom", path, series)
-    kind = identify(path)
-    if kind is None:
-        raise InputRefused(
-            f"{path.name}: unknown format; expected DICOM or one of {', '.join(EXTENSIONS)}",
-            code="unknown-format",
-            path=path,
-        )
-    return _read_as(kind, path, series)
-
-
-def _read_as(kind: Format, path: Path, series: str | int | None) -> Raster:
-    if kind == "dicom":
-        from medseg.io import dicom
-
-        return dicom.read(path, series=series)
-    number = None if series is None else _number(series, path)
-    if kind == "nifti":
-        from medseg.io import nifti
-
-        return nifti.read(path, series=number)
-    if number not in (None, 1):
-        raise UsageError(f"{path.name}: series={series}, there is only one image in the file")
-    if kind == "nrrd":
-        from medseg.io import nrrd
-
-        return nrrd.read(path)
-    if kind == "metaimage":
-        from medseg.io import metaimage
-
-        return metaimage.read(path)
-    from medseg.io import images
-
-    return images.read(path, kind)
-
-
-def _number(series: str | int, path: Path) -> int:
-    try:
-        return int(series)
-    except ValueError:
-        raise UsageError(f"{path.name}: series={series!r}, expected a number from 1") from None
-
-
-def _write_as(
-    kind: Format, path: Path, data: Any, geometry: Geometry, facts: Any, labels: LabelSet | None
-) -> None:
-    if kind == "nifti":
-        from medseg.io import nifti
-
-        nifti.write(path, data, geometry, facts=facts, labels=labels)
-    elif kind == "nrrd":
-        from medseg.io import nrrd
-
-        nrrd.write(path, data, geometry, labels=labels)
-    elif kind == "metaimage":
-        from medseg.io import metaimage
-
-        metaimage.write(path, data, geometry, facts=facts)
-    else:
-        from medseg.io import images
-
-        images.write(path, data, geometry, kind)
 
 
 def _verify(path: Path, found: Raster, data: Any, geometry: Geometry) -> None:

@@ -25,7 +25,7 @@ EXTENSIONS: tuple[str, ...] = (
     ".seg.nrrd", ".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd",
     ".png", ".tiff", ".tif", ".dcm", ".ima",
 )  # fmt: skip
-_DICOM_EXTENSIONS = (".dcm", ".ima")
+DICOM_EXTENSIONS = (".dcm", ".ima")
 _TEMPORARY = re.compile(r"^\..+\.(?P<pid>\d+)-(?P<host>[0-9a-f]{8})[0-9a-f]{8}\.part(\..+)?$")
 _STALE_AFTER_S = 24 * 3600.0
 
@@ -39,7 +39,7 @@ def extension(path: str | Path) -> str:
 def stem(path: str | Path) -> str:
     """The name of a scan: a file's name without its known extension, a DICOM series' folder name."""
     path = Path(path)
-    if path.is_dir() or extension(path) in _DICOM_EXTENSIONS or is_dicom_file(path):
+    if path.is_dir() or extension(path) in DICOM_EXTENSIONS or is_dicom_file(path):
         folder = path if path.is_dir() else path.parent
         return folder.resolve().name
     return path.name[: len(path.name) - len(extension(path))]

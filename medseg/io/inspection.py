@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import InputRefused
 from medseg.geometry import Geometry
+from medseg.io.raster import Raster, to_volume
+from medseg.io.readers import load, locate
 from medseg.verdict import Verdict
 
 FORMAT_VERSION = 1
@@ -61,12 +65,39 @@ class Inspection:
 
 def inspect_path(path: Path, allow: frozenset[str]) -> Inspection:
     """Read everything at ``path`` and report; a refusal is a finding here, not an error."""
-    from medseg.io import read
+    try:
+        kind = locate(path)
+    except InputRefused as refusal:
+        return Inspection(path, Verdict.refusal(refusal), ())
+    if kind == "dicom":
+        return _inspect_dicom(path, allow)
+    found = _judge("1", lambda: load(kind, path), allow)
+    return Inspection(path, found.verdict, (found,))
+
+
+def _inspect_dicom(path: Path, allow: frozenset[str]) -> Inspection:
+    from medseg.io import dicom
 
     try:
-        volume = read(path, allow=tuple(allow))
+        series = dicom.find_series(path)
     except InputRefused as refusal:
-        verdict = Verdict.refusal(refusal)
-        return Inspection(path, verdict, (SeriesInspection("1", verdict),))
-    found = SeriesInspection("1", volume.verdict, volume.geometry, volume.source.modality)
-    return Inspection(path, volume.verdict, (found,))
+        return Inspection(path, Verdict.refusal(refusal), ())
+    listed = tuple(
+        _judge(item.id or str(n), partial(dicom.load, path, item), allow, item.modality)
+        for n, item in enumerate(series, 1)
+    )
+    try:
+        dicom.choose(path, series, None)
+    except InputRefused as refusal:
+        return Inspection(path, Verdict.refusal(refusal), listed)
+    return Inspection(path, listed[0].verdict, listed)
+
+
+def _judge(
+    name: str, reader: Callable[[], Raster], allow: frozenset[str], modality: str | None = None
+) -> SeriesInspection:
+    try:
+        volume = to_volume(reader(), allow)
+    except InputRefused as refusal:
+        return SeriesInspection(name, Verdict.refusal(refusal), None, modality)
+    return SeriesInspection(name, volume.verdict, volume.geometry, volume.source.modality)

@@ -1,0 +1,142 @@
+"""Which format a path is in, and the reader and writer for each.
+
+Every one is imported when its format is met, so that a NIfTI scan is read without loading pydicom or an
+image library.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from medseg.errors import InputRefused, NotFound, UsageError
+from medseg.geometry import Geometry
+from medseg.io.files import EXTENSIONS, extension
+from medseg.io.raster import Raster
+from medseg.labels import LabelSet
+
+Format = Literal["nifti", "nrrd", "metaimage", "png", "tiff", "dicom"]
+
+_BY_EXTENSION: dict[str, Format] = {
+    ".nii": "nifti", ".nii.gz": "nifti", ".hdr": "nifti", ".img": "nifti",
+    ".nrrd": "nrrd", ".seg.nrrd": "nrrd", ".nhdr": "nrrd", ".mha": "metaimage", ".mhd": "metaimage",
+    ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".dcm": "dicom", ".ima": "dicom",
+}  # fmt: skip
+_MARKS: tuple[tuple[bytes, Format], ...] = (
+    (b"NRRD000", "nrrd"), (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"II+\0", "tiff"), (b"MM\0+", "tiff"),
+    (b"\x5c\x01\0\0", "nifti"), (b"\0\0\x01\x5c", "nifti"),
+    (b"\x1c\x02\0\0", "nifti"), (b"\0\0\x02\x1c", "nifti"),
+)  # fmt: skip
+
+
+def format_of_name(path: Path) -> Format | None:
+    """The format that a name asks for."""
+    return _BY_EXTENSION.get(extension(path))
+
+
+def locate(path: Path) -> Format:
+    """The format of what is at a path: by its content, and by its name where the content bears no mark.
+
+    Raises
+    ------
+    NotFound
+        There is nothing.
+    InputRefused
+        ``unknown-format``.
+    """
+    if path.is_dir():
+        return "dicom"
+    if not path.is_file():
+        raise NotFound(f"{path}: no such file or folder")
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if start[:2] == b"\x1f\x8b":
+        start = _inflated(start)
+    if start[128:132] == b"DICM":
+        return "dicom"
+    marked = next((kind for mark, kind in _MARKS if start.startswith(mark)), None)
+    kind = marked or format_of_name(path)
+    if kind is None:
+        raise InputRefused(
+            f"{path.name}: unknown format; expected DICOM or one of {', '.join(EXTENSIONS)}",
+            code="unknown-format",
+            path=path,
+        )
+    return kind
+
+
+def load(kind: Format, path: Path, series: str | int | None = None) -> Raster:
+    """Read a path with the reader of a format; nothing is judged yet but the file itself."""
+    if kind == "dicom":
+        from medseg.io import dicom
+
+        return dicom.read(path, series=series)
+    number = None if series is None else _number(series, path)
+    if kind == "nifti":
+        from medseg.io import nifti
+
+        return nifti.read(path, series=number)
+    if kind in ("png", "tiff"):
+        from medseg.io import images
+
+        return images.read(path, series=number)
+    if number not in (None, 1):
+        raise UsageError(f"{path.name}: series={series}, there is only one image in the file")
+    if kind == "nrrd":
+        from medseg.io import nrrd
+
+        return nrrd.read(path)
+    from medseg.io import metaimage
+
+    return metaimage.read(path)
+
+
+def save(
+    kind: Format,
+    path: Path,
+    data: NDArray[Any],
+    geometry: Geometry,
+    facts: Mapping[str, Any],
+    labels: LabelSet | None,
+) -> None:
+    """Write voxels (C, I, J, K) in a format; neither atomic nor verified.
+
+    ``facts`` is `Source.header` of what the grid came from.
+    """
+    if kind == "nifti":
+        from medseg.io import nifti
+
+        nifti.write(path, data, geometry, facts=facts, labels=labels)
+    elif kind == "nrrd":
+        from medseg.io import nrrd
+
+        nrrd.write(path, data, geometry, labels=labels)
+    elif kind == "metaimage":
+        from medseg.io import metaimage
+
+        metaimage.write(path, data, geometry, facts=facts)
+    elif kind in ("png", "tiff"):
+        from medseg.io import images
+
+        images.write(path, data, geometry)
+    else:
+        raise UsageError(f"{path.name}: DICOM cannot be written")
+
+
+def _number(series: str | int, path: Path) -> int:
+    try:
+        return int(series)
+    except ValueError:
+        raise UsageError(f"{path.name}: series={series!r}, expected a number from 1") from None
+
+
+def _inflated(start: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=31).decompress(start, 512)
+    except zlib.error:
+        return b""  # the reader that the name asks for will say what is wrong
