@@ -128,7 +128,7 @@ def _with_flips(forward: Forward, plan: Plan, mirror_axes: Sequence[int]) -> For
             back = np.flip(logits, axes)
             if 0 in flip and plan.grid.orientation is not None:
                 back = back[:, _swapped_channels(plan)]
-            mean = back.astype(np.float32) if mean is None else mean + back
+            mean = back.astype(np.float32) if mean is None else np.add(mean, back, dtype=np.float32)
         assert mean is not None  # the empty flip is always there
         return mean / np.float32(len(flips))
 

@@ -119,8 +119,9 @@ def infer(
     )
     chooser = ModelChooser(model, options)
     start = perf_counter()
+    names: tuple[str, ...] = ()
     if isinstance(volume_or_path, Volume):
-        volume, names = volume_or_path, ()
+        volume = volume_or_path
     else:
         case = _one_case(volume_or_path)
         volume, names = read_case(case, options), case.names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ class OpenVinoBackend:
             },
         )
         self._request = compiled.create_infer_request()
-        self.settings: dict[str, Any] = {
+        self.settings: Mapping[str, Any] = {
             "backend": self.name,
             "backend_version": openvino.get_version(),
             "device": "cpu",

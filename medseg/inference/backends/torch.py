@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +30,13 @@ class TorchBackend:
         used = _precision(self._device, precision, bundle.precision)
         self._type = _TYPES[used]
         self._format = torch.channels_last if bundle.plan.dimensions == 2 else torch.channels_last_3d
-        self._network = _network(bundle).to(self._device, memory_format=self._format)
+        network: Any = _network(bundle)  # torch's types do not know memory_format
+        self._network = network.to(device=self._device, memory_format=self._format)
         self.batch_size = int(bundle.execution.get("batch_size", 4)) if self._device.type == "cuda" else 1
         if threads is not None:
             torch.set_num_threads(threads)
         gpu = self._device.type == "cuda"
-        self.settings: dict[str, Any] = {
+        self.settings: Mapping[str, Any] = {
             "backend": self.name,
             "backend_version": torch.__version__,
             "device": str(self._device),
