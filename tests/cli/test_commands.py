@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from medseg.cli.app import main
+
+
+def test_inspect_names_shape_spacing_and_verdict(scan: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(scan), "--json"]) == 0
+
+    document = json.loads(capfd.readouterr().out)
+    image = nibabel.load(scan)
+    (series,) = document["series"]
+    assert document["verdict"] == "ok"
+    assert tuple(series["shape"]) == image.shape
+    np.testing.assert_allclose(series["spacing_mm"], image.header.get_zooms(), rtol=1e-6)
+    np.testing.assert_allclose(series["affine"], image.affine)
+
+
+def test_inspect_of_a_refused_file_exits_3_and_says_why(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    torn = tmp_path / "torn.nii.gz"
+    torn.write_bytes(b"\x1f\x8b\x08\x00 no scan")
+
+    assert main(["inspect", str(torn)]) == 3
+    assert "refused" in capfd.readouterr().out
+
+
+def test_inspect_of_nothing_exits_2(tmp_path: Path) -> None:
+    assert main(["inspect", str(tmp_path / "nothing.nii.gz")]) == 2
+
+
+def test_convert_keeps_voxels_and_their_places(scan: Path, tmp_path: Path) -> None:
+    target = tmp_path / "scan.nrrd"
+
+    assert main(["convert", str(scan), str(target)]) == 0
+
+    image, original = sitk.ReadImage(str(target)), nibabel.load(scan)
+    index = (3, 17, 9)
+    assert image[index] == pytest.approx(float(np.asanyarray(original.dataobj)[index]))
+    lps = np.array(image.TransformIndexToPhysicalPoint(index))
+    np.testing.assert_allclose(lps * (-1, -1, 1), (original.affine @ (*index, 1))[:3], atol=1e-4)
+
+
+def test_convert_replaces_nothing_unless_told(scan: Path, tmp_path: Path) -> None:
+    target = tmp_path / "taken.nrrd"
+    target.write_text("not mine")
+
+    assert main(["convert", str(scan), str(target)]) == 2
+    assert target.read_text() == "not mine"
+    assert main(["convert", str(scan), str(target), "--overwrite"]) == 0
+
+
+def test_evaluate_gives_dice_and_a_table(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    reference, predicted = np.zeros((2, 12, 9, 7), np.uint8)
+    reference[2:6, 2:6, 2:5] = 3
+    predicted[3:6, 2:6, 2:5] = 3
+    for folder, data in (("pred/a_seg.nii.gz", predicted), ("ref/a.nii.gz", reference)):
+        (tmp_path / folder).parent.mkdir()
+        nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / folder)
+    table = tmp_path / "metrics.csv"
+
+    assert main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "ref"), "-o", str(table), "--json"]) == 0
+
+    (case,) = json.loads(capfd.readouterr().out)["cases"]
+    (label,) = case["labels"]
+    assert case["case"] == "a"
+    assert label["dice"] == pytest.approx(2 * 36 / (36 + 48))
+    assert label["volume_error_ml"] == pytest.approx((36 - 48) * 6 / 1000)
+    assert len(table.read_text().splitlines()) == 2
+
+
+def test_evaluate_exits_4_where_a_prediction_has_no_reference(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6), np.uint8), np.eye(4))
+    for name in ("pred/a.nii.gz", "pred/b.nii.gz", "ref/a.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        nibabel.save(image, tmp_path / name)
+
+    assert main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "ref")]) == 4
+
+
+def test_model_list_names_the_default(
+    bright_model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MEDSEG_MODEL", str(bright_model))
+
+    assert main(["model", "list", "--json"]) == 0
+
+    entries = {entry["name"]: entry for entry in json.loads(capfd.readouterr().out)["models"]}
+    assert entries["bright"]["default"] is True
+    assert entries["bright"]["labels"] == ["bright part"]
+
+
+def test_model_info_shows_the_card(bright_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "info", str(bright_model)]) == 0
+    assert "brighter than the mean" in capfd.readouterr().out
+
+
+def test_model_verify_finds_an_altered_card(
+    bright_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", "verify", str(bright_model)]) == 0
+    altered = shutil.copytree(bright_model, tmp_path / "altered")
+    (altered / "docs" / "README.md").write_text("a better model")
+
+    assert main(["model", "verify", str(altered), "--json"]) == 5
+    out = capfd.readouterr().out
+    document = json.loads(out[out.index("{") :])
+    assert "docs/README.md" in document["reasons"][0]["message"]
+
+
+def test_doctor_knows_this_machine(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+
+    document = json.loads(capfd.readouterr().out)
+    backends = {backend["name"]: backend for backend in document["backends"]}
+    assert backends["openvino"]["available"]
+    assert "f32" in document["processor"]["precisions"]
+    assert document["memory"]["total_gb"] > 0.5

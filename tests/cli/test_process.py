@@ -1,0 +1,151 @@
+"""What only a process of its own can show: start-up, exit codes, signals, stderr and stdout apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import medseg
+
+MEDSEG = [sys.executable, "-m", "medseg"]
+
+
+def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MEDSEG, *arguments], capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["infer", "--help"], ["train", "--help"], ["--version"]])
+def test_help_loads_no_array_library(arguments: list[str]) -> None:
+    code = (
+        "import sys; from medseg.cli.app import main; code = main(sys.argv[1:]);"
+        "heavy = {'numpy', 'scipy', 'yaml', 'torch', 'monai', 'nibabel', 'SimpleITK', 'openvino'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "medseg" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["infer", "inspect", "convert", "plan", "train", "evaluate", "doctor", "model list", "model info"],
+)
+def test_every_command_shows_examples(command: str) -> None:
+    done = run(*command.split(), "--help", env={**os.environ, "COLUMNS": "120"})
+    assert done.returncode == 0
+    assert f"medseg {command}" in done.stdout.split("Example", 1)[1]
+
+
+def test_lone_medseg_shows_its_help() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "Commands" in done.stdout
+    assert done.stderr == ""
+
+
+def test_version_is_the_packages() -> None:
+    assert run("--version").stdout.strip() == f"medseg {medseg.__version__}"
+
+
+def test_nan_never_reaches_json() -> None:
+    code = "from medseg.cli.console import print_json; print_json({'dice': float('nan')})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stdout == ""
+
+
+def test_a_bug_ends_in_a_traceback_and_a_plea_to_report_it() -> None:
+    code = (
+        "import sys, medseg; from medseg.cli.app import main\n"
+        "def broken(*a, **k): raise RuntimeError('the tyre is flat')\n"
+        "medseg.inspect = broken\n"
+        "sys.exit(main(['inspect', 'scan.nii.gz']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "the tyre is flat" in done.stderr
+    assert "report" in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
+def test_interrupt_exits_130_and_leaves_no_output(scan: Path, bright_model: Path) -> None:
+    """Ctrl-C in the middle of the work: the progress callback says when that is."""
+    code = (
+        "import sys, time, medseg.inference.engine as engine; from medseg.cli.app import main\n"
+        "def slow(*a, **k): print('predicting', file=sys.stderr, flush=True); time.sleep(30)\n"
+        "engine.predict_logits = slow\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "infer", str(scan), "-m", str(bright_model)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().strip() == "predicting"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.strip() == "medseg: error: interrupted"
+    assert out == ""
+    assert not scan.with_name("scan_seg.nii.gz").exists()
+
+
+def test_what_libraries_print_does_not_reach_stdout(scan: Path, bright_model: Path) -> None:
+    code = (
+        "import sys, medseg.pipeline; from medseg.cli.app import main\n"
+        "real = medseg.pipeline.infer_files\n"
+        "def chatty(*a, **k): print('a library says hello'); return real(*a, **k)\n"
+        "medseg.pipeline.infer_files = chatty\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "infer", str(scan), "-m", str(bright_model), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["cases"]
+    assert "a library says hello" in done.stderr
+
+
+def test_long_work_says_how_long_it_will_take(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from medseg.cli.console import working
+
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with working(quiet=False) as progress:
+        for done in range(5):
+            progress("cases", done, 5)
+            progress("predict", 1, 1)
+            now += 6.0
+    assert capfd.readouterr().err.splitlines() == [
+        "cases: 2 of 5, about 18 s left",
+        "cases: 4 of 5, about 6 s left",
+    ]
+
+
+def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    from medseg.cli.console import working
+
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with working(quiet=True) as progress:
+        for done in range(5):
+            progress("cases", done, 5)
+            now += 60.0
+    assert capfd.readouterr().err == ""
