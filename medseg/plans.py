@@ -98,12 +98,14 @@ class NetworkPlan(_Strict):
     """The network, by its name in the registry, and its size.
 
     ``strides[n]`` is the step per axis on entering stage n; the first is all ones. A 2D network has
-    two entries per stride.
+    two entries per stride. ``kernel_sizes`` likewise; empty means 3 everywhere (thick slices want 1
+    across the slices until the in-plane spacing has caught up).
     """
 
     name: str = "unet"
     features: tuple[int, ...] = (16, 32, 64, 128)
     strides: tuple[tuple[int, ...], ...] = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
+    kernel_sizes: tuple[tuple[int, ...], ...] = ()
     residual: bool = False
     deep_supervision: int = Field(default=2, ge=0, description="extra heads at lower resolutions")
     dropout: Fraction = 0.0
@@ -173,6 +175,15 @@ class InferencePlan(_Strict):
     mirror_axes: tuple[int, ...] = Field(default=(), description="flips that test-time augmentation may use")
 
 
+class CardPlan(_Strict):
+    """What the model card says beyond figures, and what the bundle's licence is."""
+
+    description: str = ""
+    data: str = ""
+    limits: str = "Research use only; not a medical device, not for diagnosis."
+    licence: str = "Not stated by whoever trained this model: ask them before sharing it."
+
+
 class Plan(_Strict):
     """Everything that decides a model. YAML in and out; see `Plan.from_yaml`."""
 
@@ -195,6 +206,7 @@ class Plan(_Strict):
     hold_back_every: int = Field(
         default=0, ge=0, description="every n-th case of the sorted list is never read by training; 0: none"
     )
+    card: CardPlan = CardPlan()
     fingerprint: Fingerprint | None = None
 
     @model_validator(mode="after")
@@ -207,6 +219,10 @@ class Plan(_Strict):
             raise ValueError(f"network: {len(net.features)} features but {len(net.strides)} strides")
         if any(len(s) != d for s in net.strides):
             raise ValueError(f"network.strides: a {d}D plan needs {d} numbers per stage")
+        if net.kernel_sizes and [len(k) for k in net.kernel_sizes] != [d] * len(net.features):
+            raise ValueError(f"network.kernel_sizes: expected {len(net.features)} entries of {d} numbers, or none")
+        if net.deep_supervision > max(0, len(net.features) - 2):
+            raise ValueError(f"network.deep_supervision: at most {max(0, len(net.features) - 2)} for {len(net.features)} stages")
         for axis in range(d):
             step = 1
             for stride in net.strides:

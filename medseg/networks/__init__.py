@@ -1,0 +1,8 @@
+"""The registry: a plan builds a torch network."""
+
+from __future__ import annotations
+
+from medseg.networks.registry import build_network, network_names
+from medseg.networks.weights import load_tensors, tensors_of
+
+__all__ = ["build_network", "load_tensors", "network_names", "tensors_of"]

@@ -1,0 +1,99 @@
+"""Cases preprocessed once, kept as memory-mapped arrays, so that a step reads only its patches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.io import files
+from medseg.plans import Plan
+from medseg.preprocess import prepare, prepare_labels
+from medseg.training.dataset import Case
+from medseg.training.fingerprint import read_case
+
+Progress = Callable[[str, int, int], None]
+_LOCATIONS_PER_CLASS = 5_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CachedCase:
+    """A preprocessed case: ``image`` float32 (C, x, y, z), ``classes`` uint8 (x, y, z), both memory-mapped,
+    and for each foreground class that occurs some of its voxels, (n, 3).
+    """
+
+    id: str
+    image: NDArray[np.float32]
+    classes: NDArray[np.uint8]
+    locations: dict[int, NDArray[np.int32]]
+
+
+def build_cache(
+    cases: Sequence[Case], plan: Plan, folder: Path, progress: Progress | None = None
+) -> list[CachedCase]:
+    """Preprocess what is not yet in ``folder`` and open every case.
+
+    The cache is keyed by everything that shapes it (grid, channels, labels, the files' sizes and times);
+    another plan makes another cache.
+    """
+    opened = []
+    for number, case in enumerate(cases):
+        place = folder / f"{_safe(case.id)}-{_key(case, plan)}"
+        if not (place / "done").is_file():
+            _preprocess(case, plan, place)
+        opened.append(_open(case.id, place))
+        if progress is not None:
+            progress("preprocess", number + 1, len(cases))
+    return opened
+
+
+def _preprocess(case: Case, plan: Plan, place: Path) -> None:
+    volume, label_map = read_case(case, plan.label_set)
+    image = prepare(volume, plan).data
+    classes = prepare_labels(label_map, plan)
+    shutil.rmtree(place, ignore_errors=True)  # what an interrupted run left half done
+    place.mkdir(parents=True)
+    np.save(place / "image.npy", np.ascontiguousarray(image))
+    np.save(place / "classes.npy", np.ascontiguousarray(classes))
+    np.savez(place / "locations.npz", **{str(c): v for c, v in _locations(classes, len(plan.class_ids)).items()})
+    files.write_text(place / "done", "complete\n")
+
+
+def _open(case_id: str, place: Path) -> CachedCase:
+    with np.load(place / "locations.npz") as stored:
+        locations = {int(name): stored[name] for name in stored.files}
+    return CachedCase(
+        case_id,
+        np.load(place / "image.npy", mmap_mode="r"),
+        np.load(place / "classes.npy", mmap_mode="r"),
+        locations,
+    )
+
+
+def _locations(classes: NDArray[np.uint8], count: int) -> dict[int, NDArray[np.int32]]:
+    generator = np.random.default_rng(0)
+    found = {}
+    for index in range(1, count):
+        voxels = np.argwhere(classes == index).astype(np.int32)
+        if len(voxels) > _LOCATIONS_PER_CLASS:
+            voxels = voxels[generator.choice(len(voxels), _LOCATIONS_PER_CLASS, replace=False)]
+        if len(voxels):
+            found[index] = voxels
+    return found
+
+
+def _key(case: Case, plan: Plan) -> str:
+    files = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in (*case.images, case.label)]
+    shaping = plan.model_dump(mode="json", include={"dimensions", "channels", "labels", "grid"})
+    text = json.dumps([1, files, shaping], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _safe(case_id: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in case_id)[:80]

@@ -1,0 +1,238 @@
+"""A training dataset on disk: which cases, which files, which labels. No voxels are read here.
+
+Four layouts are understood: a Medical Segmentation Decathlon folder, an nnU-Net v2 raw folder,
+``images/`` beside ``labels/``, and a CSV or JSON list.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import InputRefused, NotFound
+from medseg.io import files
+from medseg.labels import LabelSet
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case: its id, one image file per channel in channel order, its label file."""
+
+    id: str
+    images: tuple[Path, ...]
+    label: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset. ``cases`` are sorted by id; ``labels`` is None where no file names them."""
+
+    name: str
+    path: Path
+    layout: str
+    channels: tuple[str, ...]
+    modalities: tuple[str | None, ...]
+    labels: LabelSet | None
+    cases: tuple[Case, ...]
+
+
+def read_dataset(path: Path | str) -> Dataset:
+    """Recognise the layout of a dataset and list its cases.
+
+    Raises
+    ------
+    NotFound
+        If the path does not exist.
+    InputRefused
+        If no layout fits, a file is missing, or no case is found; every fault is listed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NotFound(f"{path}: no such dataset")
+    if path.is_file():
+        dataset = _read_list(path)
+    elif (path / "dataset.json").is_file():
+        dataset = _read_dataset_json(path)
+    elif (path / "images").is_dir() and (path / "labels").is_dir():
+        dataset = _read_folders(path)
+    else:
+        raise InputRefused(
+            f"{path}: not a dataset that medseg knows. Expected one of: a folder with dataset.json (Medical "
+            f"Segmentation Decathlon, nnU-Net v2), a folder with images/ and labels/, or a CSV/JSON list of "
+            f"image and label paths",
+            code="unknown-layout",
+            path=path,
+        )
+    _check_files(dataset)
+    return dataset
+
+
+def _read_dataset_json(path: Path) -> Dataset:
+    facts = _json(path / "dataset.json")
+    if "channel_names" in facts:
+        return _read_nnunet(path, facts)
+    channels, modalities = _channels(facts.get("modality", {"0": "image"}))
+    cases = []
+    for entry in facts.get("training", []):
+        if not isinstance(entry, dict) or "image" not in entry or "label" not in entry:
+            raise InputRefused(
+                f"{path / 'dataset.json'}: an entry of 'training' lacks 'image' or 'label': {entry}",
+                code="bad-dataset-json",
+                path=path,
+            )
+        image, label = path / entry["image"], path / entry["label"]
+        cases.append(Case(files.stem(label), (image,), label))
+    # The Decathlon keeps several modalities as one 4D file, which `io` does not split by channel yet.
+    return _dataset(path, "decathlon", channels, modalities, _labels(facts.get("labels"), path), cases)
+
+
+def _read_nnunet(path: Path, facts: dict[str, Any]) -> Dataset:
+    channels, modalities = _channels(facts["channel_names"])
+    ending = str(facts.get("file_ending", ".nii.gz"))
+    cases = []
+    for label in sorted((path / "labelsTr").glob(f"*{ending}")):
+        case = label.name[: -len(ending)]
+        images = tuple(path / "imagesTr" / f"{case}_{n:04d}{ending}" for n in range(len(channels)))
+        cases.append(Case(case, images, label))
+    return _dataset(path, "nnunet", channels, modalities, _labels(facts.get("labels"), path), cases)
+
+
+def _read_folders(path: Path) -> Dataset:
+    by_stem = {
+        _case_of(image): image
+        for image in sorted((path / "images").iterdir())
+        if image.name.endswith(files.EXTENSIONS)
+    }
+    cases, orphans = [], []
+    for label in sorted((path / "labels").iterdir()):
+        if not label.name.endswith(files.EXTENSIONS):
+            continue
+        case = files.stem(label)
+        if case in by_stem:
+            cases.append(Case(case, (by_stem[case],), label))
+        else:
+            orphans.append(label.name)
+    if orphans:
+        raise InputRefused(
+            f"{path}: no image in images/ has the name of label(s) {', '.join(orphans[:5])}: name both alike, "
+            f"e.g. images/case1.nii.gz and labels/case1.nii.gz",
+            code="label-without-image",
+            path=path,
+        )
+    names = path / "labels.json"
+    labels = _labels(_json(names), path) if names.is_file() else None
+    return _dataset(path, "folders", ("image",), (None,), labels, cases)
+
+
+def _read_list(path: Path) -> Dataset:
+    labels = None
+    if path.suffix == ".json":
+        facts = _json(path)
+        rows = facts.get("cases", [])
+        labels = _labels(facts.get("labels"), path)
+    else:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    if not rows:
+        raise InputRefused(f"{path}: the list holds no case", code="no-cases", path=path)
+    columns = [c for c in rows[0] if c == "image" or c.startswith("image_")]
+    if not columns or "label" not in rows[0]:
+        raise InputRefused(
+            f"{path}: expected columns 'image' (or image_<channel>) and 'label', optionally 'case_id'; "
+            f"found {', '.join(map(str, rows[0]))}",
+            code="missing-columns",
+            path=path,
+        )
+    cases = []
+    for number, row in enumerate(rows, start=2):
+        if not row.get("label") or not all(row.get(c) for c in columns):
+            raise InputRefused(f"{path}, line {number}: an empty path", code="missing-columns", path=path)
+        label = path.parent / row["label"]
+        cases.append(Case(row.get("case_id") or files.stem(label), tuple(path.parent / row[c] for c in columns), label))
+    channels = tuple(c.removeprefix("image_") for c in columns)
+    return _dataset(path, "list", channels, tuple(_modality(c) for c in channels), labels, cases)
+
+
+def _dataset(
+    path: Path,
+    layout: str,
+    channels: tuple[str, ...],
+    modalities: tuple[str | None, ...],
+    labels: LabelSet | None,
+    cases: list[Case],
+) -> Dataset:
+    name = files.stem(path) if path.is_file() else path.resolve().name
+    ordered = tuple(sorted(cases, key=lambda case: case.id))
+    return Dataset(name, path, layout, channels, modalities, labels, ordered)
+
+
+def _check_files(dataset: Dataset) -> None:
+    if not dataset.cases:
+        raise InputRefused(f"{dataset.path}: no case with an image and a label", code="no-cases", path=dataset.path)
+    faults = []
+    seen: set[str] = set()
+    for case in dataset.cases:
+        if case.id in seen:
+            faults.append(("repeated-case", f"case {case.id!r} appears more than once"))
+        seen.add(case.id)
+        faults.extend(
+            ("missing-file", f"case {case.id!r}: {file} does not exist")
+            for file in (*case.images, case.label)
+            if not file.exists()
+        )
+    if faults:
+        listing = "\n  ".join(text for _, text in faults[:10])
+        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise InputRefused(
+            f"{dataset.path}: {len(faults)} fault(s)\n  {listing}{more}", code=faults[0][0], path=dataset.path, reasons=faults
+        )
+
+
+def _case_of(image: Path) -> str:
+    return files.stem(image).removesuffix("_0000")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputRefused(f"{path}: not JSON: {error}", code="bad-dataset-json", path=path) from error
+    if not isinstance(facts, dict):
+        raise InputRefused(f"{path}: expected a JSON object", code="bad-dataset-json", path=path)
+    return facts
+
+
+def _channels(names: dict[str, str]) -> tuple[tuple[str, ...], tuple[str | None, ...]]:
+    ordered = tuple(str(names[key]) for key in sorted(names, key=int))
+    return ordered, tuple(_modality(name) for name in ordered)
+
+
+def _modality(name: str) -> str | None:
+    word = name.strip().lower()
+    if word.startswith("ct"):
+        return "CT"
+    if word.startswith(("mr", "t1", "t2", "flair", "pd", "dwi", "adc")):
+        return "MR"
+    return None
+
+
+def _labels(entries: object, path: Path) -> LabelSet | None:
+    """Names from ``{"1": "liver"}`` (Decathlon) or ``{"liver": 1}`` (nnU-Net v2)."""
+    if not isinstance(entries, dict) or not entries:
+        return None
+    try:
+        names = (
+            {int(key): str(value) for key, value in entries.items()}
+            if all(str(key).isdigit() for key in entries)
+            else {int(value): str(key) for key, value in entries.items()}
+        )
+    except (TypeError, ValueError) as error:
+        raise InputRefused(
+            f"{path}: labels {entries}: expected one number per name (regions are not supported yet)",
+            code="bad-labels",
+            path=path,
+        ) from error
+    return LabelSet.from_names(names)

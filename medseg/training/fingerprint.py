@@ -1,0 +1,145 @@
+"""What a dataset looks like: read every case once, keep only numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import InputRefused
+from medseg.geometry import Geometry
+from medseg.io import read, read_labels
+from medseg.labels import LabelSet
+from medseg.plans import ChannelStatistics, Fingerprint, GridPlan
+from medseg.preprocess import network_geometry
+from medseg.training.dataset import Case, Dataset
+from medseg.volume import LabelMap, Source, Volume, present_ids
+
+Progress = Callable[[str, int, int], None]
+_SAMPLES_PER_CASE = 10_000
+
+
+def read_case(case: Case, labels: LabelSet | None = None) -> tuple[Volume, LabelMap]:
+    """A case's channels as one Volume, and its label map on the same grid.
+
+    Raises
+    ------
+    InputRefused
+        ``grid-mismatch`` if a channel or the label lies on another grid than the first channel.
+    """
+    volumes = [read(path) for path in case.images]
+    label_map = read_labels(case.label, labels=labels)
+    first = volumes[0].geometry
+    others: list[tuple[str, Geometry]] = [(p.name, v.geometry) for p, v in zip(case.images, volumes, strict=True)]
+    for name, geometry in (*others[1:], (case.label.name, label_map.geometry)):
+        if not first.same_grid(geometry, tolerance_mm=0.1 * min(first.spacing)):
+            raise InputRefused(
+                f"case {case.id!r}: {name} lies on another grid ({_words(geometry)}) than "
+                f"{case.images[0].name} ({_words(first)}): resample it onto the image's grid",
+                code="grid-mismatch",
+                path=case.label,
+            )
+    if len(volumes) == 1:
+        return volumes[0], label_map
+    # Channels of one grid become one Volume; the first file's facts stand for the case.
+    data = np.concatenate([volume.data.astype(np.float32) for volume in volumes])
+    source = Source(case.images, volumes[0].source.format, volumes[0].source.modality, volumes[0].source.header)
+    return Volume(data, first, source), label_map
+
+
+def take_fingerprint(
+    dataset: Dataset, cases: Sequence[Case], progress: Progress | None = None
+) -> tuple[Fingerprint, LabelSet]:
+    """Read every case and describe the dataset; also its label set (from ids where nobody named them).
+
+    Shapes and spacings are in the order of the plan's orientation (RAS for 3D, as stored for 2D).
+    """
+    spacings, shapes, ids = [], [], set()
+    samples: list[list[NDArray[np.float64]]] = []
+    voxels: dict[int, int] = {}
+    with_label: dict[int, int] = {}
+    flat, known = [], []
+    for number, case in enumerate(cases):
+        volume, label_map = read_case(case, dataset.labels)
+        geometry = network_geometry(volume.geometry, GridPlan())
+        spacings.append(geometry.spacing)
+        shapes.append(geometry.shape)
+        flat.append(geometry.shape[2] == 1)
+        known.append(geometry.spacing_known)
+        samples.append(_foreground_samples(volume, label_map, seed=number))
+        found, counts = np.unique(label_map.data, return_counts=True)
+        for label_id, count in zip(found.tolist(), counts.tolist(), strict=True):
+            voxels[label_id] = voxels.get(label_id, 0) + count
+        for label_id in present_ids(label_map.data):
+            with_label[label_id] = with_label.get(label_id, 0) + 1
+        ids |= set(present_ids(label_map.data))
+        if progress is not None:
+            progress("fingerprint", number + 1, len(cases))
+    labels = dataset.labels or LabelSet.from_ids(ids)
+    if not ids:
+        raise InputRefused(f"{dataset.path}: every label map is empty", code="empty-labels", path=dataset.path)
+    channels = len(samples[0])
+    if any(len(one) != channels for one in samples):
+        raise InputRefused(
+            f"{dataset.path}: cases differ in their number of channels: {sorted({len(one) for one in samples})}",
+            code="channels",
+            path=dataset.path,
+        )
+    names = dataset.channels if len(dataset.channels) == channels else tuple(f"channel {n}" for n in range(channels))
+    modalities = dataset.modalities if len(names) == len(dataset.modalities) else (None,) * channels
+    total = sum(voxels.values())
+    spacing, shape = np.array(spacings), np.array(shapes)
+    return (
+        Fingerprint(
+            cases=len(cases),
+            dimensions=2 if all(flat) else 3,
+            spacing_known=all(known),
+            spacing_median=_triple(np.median(spacing, axis=0)),
+            spacing_min=_triple(spacing.min(axis=0)),
+            spacing_max=_triple(spacing.max(axis=0)),
+            shape_median=_whole_triple(np.median(shape, axis=0)),
+            shape_min=_whole_triple(shape.min(axis=0)),
+            shape_max=_whole_triple(shape.max(axis=0)),
+            channels=tuple(
+                _statistics(names[c], modalities[c], np.concatenate([one[c] for one in samples])) for c in range(channels)
+            ),
+            voxel_fraction={i: round(voxels.get(i, 0) / total, 8) for i in (0, *labels.ids)},
+            cases_with_label={i: with_label.get(i, 0) for i in labels.ids},
+        ),
+        labels,
+    )
+
+
+def _foreground_samples(volume: Volume, label_map: LabelMap, seed: int) -> list[NDArray[np.float64]]:
+    inside = np.flatnonzero(label_map.data)
+    if inside.size == 0:
+        inside = np.arange(label_map.data.size)
+    chosen = np.random.default_rng(seed).choice(inside, min(_SAMPLES_PER_CASE, inside.size), replace=False)
+    return [channel.ravel()[chosen].astype(np.float64) for channel in volume.data]
+
+
+def _statistics(name: str, modality: str | None, values: NDArray[np.float64]) -> ChannelStatistics:
+    low, high = np.percentile(values, (0.5, 99.5))
+    return ChannelStatistics(
+        name=name,
+        modality=modality,
+        mean=round(float(values.mean()), 4),
+        std=round(float(values.std()), 4),
+        percentile_00_5=round(float(low), 4),
+        percentile_99_5=round(float(high), 4),
+    )
+
+
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    a, b, c = (round(float(v), 6) for v in values)
+    return a, b, c
+
+
+def _whole_triple(values: NDArray[np.float64]) -> tuple[int, int, int]:
+    a, b, c = (int(round(float(v))) for v in values)
+    return a, b, c
+
+
+def _words(geometry: Geometry) -> str:
+    return f"{'x'.join(map(str, geometry.shape))} at {'x'.join(f'{s:.3g}' for s in geometry.spacing)} mm"

@@ -1,0 +1,236 @@
+"""The training loop, on one device or several processes: setup, steps, validation, checkpoints.
+
+Everything random in a step follows from the plan's seed, the step's number and the process's rank, so a
+run that was killed goes on exactly as if it had not been.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medseg.errors import MedsegError
+from medseg.inference.sliding import Forward
+from medseg.networks import build_network
+from medseg.plans import Plan
+from medseg.training.augment import augment
+from medseg.training.average import WeightAverage
+from medseg.training.cache import CachedCase
+from medseg.training.checkpoints import BEST, LAST, load_checkpoint, save_checkpoint
+from medseg.training.clock import Clock, learning_rate
+from medseg.training.logs import RunLog
+from medseg.training.losses import build_loss
+from medseg.training.sampling import Prefetcher
+from medseg.training.validation import label_means, mean_of, score_cached
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a training stands; handed to ``on_status`` after every step."""
+
+    step: int
+    steps: int
+    fraction: float
+    loss: float
+    learning_rate: float
+    seconds_left: float | None
+    dice: dict[str, float | None]
+
+
+OnStatus = Callable[[Status], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """What a run needs to know besides the plan; travels to worker processes."""
+
+    run: Path
+    seconds: float | None
+    resume: bool
+
+
+def fit(
+    fabric: Fabric,
+    plan: Plan,
+    training: Sequence[CachedCase],
+    validation: Sequence[CachedCase],
+    settings: FitSettings,
+    on_status: OnStatus | None = None,
+) -> None:
+    """Train until the plan's steps or the time are used up; ``checkpoints/last.pt`` and ``best.pt`` result.
+
+    Every process calls it. ``on_status`` is called by the first process only; an exception from it stops
+    the run, the last checkpoint stays.
+    """
+    torch.manual_seed(plan.schedule.seed)
+    module = build_network(plan)
+    optimiser = _optimiser(module, plan)
+    model, optimiser = fabric.setup(module, optimiser)
+    average = WeightAverage(module, plan.schedule.ema_decay)
+    loss_of = build_loss(plan.loss)
+    step, done, best = 0, 0.0, -1.0
+    last = settings.run / "checkpoints" / LAST
+    if settings.resume and last.is_file():
+        state = load_checkpoint(last)
+        module.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        average.load(state["average"])
+        step, done, best = state["step"], state["fraction"], state["best"]
+    clock = Clock(plan.schedule.steps, settings.seconds, done)
+    generator = torch.Generator(device=fabric.device)
+    dice: dict[str, float | None] = {}
+
+    with _log(fabric, plan, settings, step) as log, Prefetcher(training, plan, fabric.global_rank) as batches:
+        model.train()
+        while (fraction := _agreed(fabric, clock.fraction(step), settings)) < 1:
+            started = time.monotonic()
+            rate = learning_rate(plan.optimiser, step, fraction)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            seed = np.random.SeedSequence((plan.schedule.seed, step, fabric.global_rank)).generate_state(1)
+            torch.manual_seed(int(seed[0]))  # dropout
+            generator.manual_seed(int(seed[0]))
+            images, classes = (fabric.to_device(torch.from_numpy(part)) for part in batches.batch(step))
+            images, classes = augment(images, classes, plan, generator)
+            loss = loss_of(model(images), classes)
+            fabric.backward(loss)
+            fabric.clip_gradients(model, optimiser, max_norm=plan.optimiser.gradient_clip, error_if_nonfinite=False)
+            optimiser.step()
+            optimiser.zero_grad()
+            average.update()
+            value = _finite(float(fabric.all_reduce(loss.detach())), step)
+            step += 1
+
+            ended = clock.fraction(step) >= 1
+            if log is not None:
+                log.step(step - 1, value, rate, time.monotonic() - started)
+            if validation and (step % plan.schedule.validate_every == 0 or ended):
+                with average.applied(), evaluating(model):
+                    per_label = _validate(fabric, plan, validation, forward_of(model, fabric.device))
+                mean = mean_of(list(per_label.values()))
+                dice = {plan.label_set[i].name: value for i, value in per_label.items()}
+                if log is not None:
+                    log.scores(step - 1, mean, list(per_label.values()))
+                if mean is not None and mean > best:
+                    best = mean
+                    with average.applied():
+                        _save(fabric, {"format_version": 1, "step": step, "model": module.state_dict()}, settings, BEST)
+            if log is not None and on_status is not None:
+                left = clock.seconds_left(clock.fraction(step))
+                on_status(Status(step, plan.schedule.steps, clock.fraction(step), value, rate, left, dice))
+            if step % plan.schedule.checkpoint_every == 0:
+                _checkpoint(fabric, log, settings, module, optimiser, average, step, clock.fraction(step), best)
+        _checkpoint(fabric, log, settings, module, optimiser, average, step, max(1.0, clock.fraction(step)), best)
+        with average.applied():
+            if best < 0:  # no validation: the average at the end is what is kept
+                _save(fabric, {"format_version": 1, "step": step, "model": module.state_dict()}, settings, BEST)
+
+
+def forward_of(model: nn.Module, device: torch.device) -> Forward:
+    """A network as the numpy function that `predict_logits` wants."""
+
+    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits: Tensor = model(torch.from_numpy(batch).to(device))
+        return logits.float().cpu().numpy()
+
+    return forward
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, then in training mode again."""
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
+
+
+def _optimiser(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    how = plan.optimiser
+    if how.name == "sgd":
+        return torch.optim.SGD(
+            module.parameters(), how.learning_rate, momentum=0.99, nesterov=True, weight_decay=how.weight_decay
+        )
+    return torch.optim.AdamW(module.parameters(), how.learning_rate, weight_decay=how.weight_decay)
+
+
+@contextmanager
+def _log(fabric: Fabric, plan: Plan, settings: FitSettings, step: int) -> Iterator[RunLog | None]:
+    """The run's log in the first process, None in the others."""
+    if not fabric.is_global_zero:
+        yield None
+        return
+    with RunLog(settings.run, plan.label_set.names, step) as log:
+        yield log
+
+
+def _agreed(fabric: Fabric, fraction: float, settings: FitSettings) -> float:
+    """Processes read different clocks: the first one's counts, or one of them would wait for ever."""
+    if settings.seconds is None or fabric.world_size == 1:
+        return fraction
+    return float(fabric.broadcast(fraction))
+
+
+def _finite(loss: float, step: int) -> float:
+    if not np.isfinite(loss):
+        raise MedsegError(
+            f"the loss is {loss} at step {step}: try precision=f32 or a lower optimiser.learning_rate, "
+            f"and start again with --resume from the last checkpoint"
+        )
+    return loss
+
+
+def _validate(
+    fabric: Fabric, plan: Plan, cases: Sequence[CachedCase], forward: Forward
+) -> dict[int, float | None]:
+    """Mean Dice per label; each process scores its share of the cases."""
+    ids = plan.label_set.ids
+    scores = [score_cached(case, plan, forward) for case in cases[fabric.global_rank :: fabric.world_size]]
+    if fabric.world_size == 1:
+        return label_means(scores, ids)
+    sums = [[s.dice[i] for s in scores if s.dice[i] is not None] for i in ids]
+    table = torch.tensor([[float(np.sum(one)), float(len(one))] for one in sums], device=fabric.device)
+    total = fabric.all_reduce(table, reduce_op="sum")
+    return {i: float(t) / float(n) if n > 0 else None for i, (t, n) in zip(ids, total, strict=True)}
+
+
+def _checkpoint(
+    fabric: Fabric,
+    log: RunLog | None,
+    settings: FitSettings,
+    module: nn.Module,
+    optimiser: Any,
+    average: WeightAverage,
+    step: int,
+    fraction: float,
+    best: float,
+) -> None:
+    if log is not None:
+        log.flush()
+    state = {
+        "format_version": 1,
+        "step": step,
+        "fraction": fraction,
+        "best": best,
+        "model": module.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "average": average.state(),
+    }
+    _save(fabric, state, settings, LAST)
+
+
+def _save(fabric: Fabric, state: dict[str, Any], settings: FitSettings, name: str) -> None:
+    if fabric.is_global_zero:
+        save_checkpoint(state, settings.run / "checkpoints" / name)

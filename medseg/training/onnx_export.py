@@ -1,0 +1,123 @@
+"""A trained network as ONNX, whose weights are bytes of the bundle's own safetensors file.
+
+Weights exist once. Where the safetensors file holds float16, the graph casts them to float32 on loading;
+a runtime folds that away.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from medseg.errors import MedsegError
+from medseg.models.tensors import read_layout
+from medseg.networks import load_tensors
+from medseg.plans import Plan
+
+_OPSET = 18
+_SMALL = 8  # constants of the graph (axes, scales, epsilons) stay inside
+_LOCATION = "model.safetensors"
+
+
+def onnx_builder(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> Callable[[Path], bytes]:
+    """A function for `medseg.models.save_bundle`: safetensors path to the bytes of ``model.onnx``.
+
+    Input ``image`` (batch, C, *size), output ``logits`` (batch, K, *size), both float32; batch and size
+    are dynamic, sizes in multiples of the network's total stride.
+    """
+
+    def build(safetensors: Path) -> bytes:
+        graph = _traced(module, plan, tensors)
+        onnx.checker.check_model(graph)  # now: later its weights lie in a file it cannot resolve yet
+        _share_weights(graph, tensors, safetensors)
+        _drop_origins(graph)
+        content: bytes = graph.SerializeToString(deterministic=True)
+        return content
+
+    return build
+
+
+def _traced(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> onnx.ModelProto:
+    # A copy: tracing must not disturb the network, and takes the weights as they are stored.
+    network = copy.deepcopy(module).cpu().eval()
+    load_tensors(network, {name: value.astype(np.float32) for name, value in tensors.items()})
+    example = torch.zeros(2, len(plan.channels), *plan.patch)
+    step = np.prod(plan.network.strides, axis=0)
+    sizes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    for axis, multiple in enumerate(step):
+        edge = torch.export.Dim(f"size_{axis}")
+        sizes[2 + axis] = int(multiple) * edge if multiple > 1 else edge
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=[sizes],
+            opset_version=_OPSET,
+            verbose=False,
+        )
+    if program is None:
+        raise MedsegError("torch.onnx.export gave no program")
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+def _share_weights(model: onnx.ModelProto, tensors: dict[str, NDArray[Any]], safetensors: Path) -> None:
+    """Turn every initialiser that is a weight into external data inside the safetensors file."""
+    spans = read_layout(safetensors).spans
+    by_content = {_digest(value.astype(np.float32)): name for name, value in tensors.items()}
+    graph = model.graph
+    casts = []
+    for initialiser in graph.initializer:
+        value = numpy_helper.to_array(initialiser)
+        if value.dtype != np.float32 or value.size <= _SMALL:
+            continue
+        name = initialiser.name if initialiser.name in tensors else by_content.get(_digest(value))
+        if name is None or not np.array_equal(tensors[name].astype(np.float32).ravel(), value.ravel()):
+            raise MedsegError(f"ONNX export: tensor {initialiser.name!r} is none of the network's weights")
+        stored, span, wanted = tensors[name], spans[name], initialiser.name
+        initialiser.ClearField("raw_data")
+        initialiser.ClearField("float_data")
+        if stored.dtype == np.float16:
+            initialiser.data_type = TensorProto.FLOAT16
+            initialiser.name = f"{wanted}.half"
+            casts.append(helper.make_node("Cast", [initialiser.name], [wanted], name=f"{wanted}.cast", to=TensorProto.FLOAT))
+        initialiser.data_location = TensorProto.EXTERNAL
+        for key, entry in (("location", _LOCATION), ("offset", span.start), ("length", span.stop - span.start)):
+            initialiser.external_data.add(key=key, value=str(entry))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    names = {initialiser.name for initialiser in graph.initializer}
+    kept = [info for info in graph.value_info if info.name not in names]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+
+
+def _drop_origins(model: onnx.ModelProto) -> None:
+    """Remove stack traces and file names that the exporter leaves in every node."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        if hasattr(part, "metadata_props"):
+            del part.metadata_props[:]
+        part.ClearField("doc_string")
+
+
+def _digest(value: NDArray[Any]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(value).tobytes() + str(value.size).encode()).digest()

@@ -1,0 +1,169 @@
+"""Fingerprint to plan: the rules that spare people the tuning.
+
+The rules follow nnU-Net (Isensee et al., Nature Methods 18, 2021): the median spacing, a patch with the
+median shape's proportions as large as memory allows, one pooling per axis while it stays at least 4
+voxels wide and its spacing within a factor two of the finest, CT windowed by the dataset's foreground
+intensities and everything else normalised per scan.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from medseg.labels import LabelSet
+from medseg.plans import ChannelPlan, ChannelStatistics, Fingerprint, labels_as_specs
+
+_GIB = 1024**3
+_MIN_EDGE = 4
+_MAX_STAGES = 6
+# Bytes of activations, gradients and workspace per voxel and feature of the finest stage, all stages
+# together: measured on DynUNet in 32-bit as 26 to 34 float32 numbers.
+_BYTES_PER_VOXEL_FEATURE = 34 * 4
+
+
+def propose(fingerprint: Fingerprint, labels: LabelSet, name: str, *, memory_bytes: int, on_gpu: bool) -> dict[str, Any]:
+    """Plain values of a plan for a dataset, ready for a recipe and overrides to be laid over them."""
+    dimensions = fingerprint.dimensions
+    spacing = _target_spacing(fingerprint)
+    shape = _shape_on_grid(fingerprint, spacing)[:dimensions]
+    axis_spacing = (spacing or fingerprint.spacing_median)[:dimensions]
+    features_start = 32 if on_gpu else 16
+    largest = _largest_patch_voxels(dimensions, features_start, memory_bytes, on_gpu)
+    patch, strides, kernels = plan_patch(shape, axis_spacing, largest)
+    features = tuple(min(features_start * 2**n, 512 if dimensions == 2 else 320) for n in range(len(strides)))
+    return {
+        "name": name,
+        "dimensions": dimensions,
+        "channels": [_channel(c, dimensions).model_dump() for c in fingerprint.channels],
+        "labels": [spec.model_dump() for spec in labels_as_specs(labels)],
+        "background": labels.background,
+        "grid": {"orientation": "RAS" if dimensions == 3 else None, "spacing_mm": spacing},
+        "patch": patch,
+        "network": {
+            "name": "unet",
+            "features": features,
+            "strides": strides,
+            "kernel_sizes": kernels,
+            "deep_supervision": max(0, min(3, len(strides) - 2)),
+        },
+        "sampling": {"batch_size": _batch_size(fingerprint, patch, features_start, memory_bytes)},
+        "augmentation": {
+            "rotation_degrees": _rotations(axis_spacing),
+            "flip_axes": flip_axes(labels, dimensions),
+        },
+        "inference": {"mirror_axes": flip_axes(labels, dimensions)},
+        "fingerprint": fingerprint.model_dump(),
+    }
+
+
+def flip_axes(labels: LabelSet, dimensions: Literal[2, 3]) -> list[int]:
+    """Array axes that augmentation may flip.
+
+    In 3D only left-right (axis 0 of an RAS grid), with paired labels swapped, and not even that where a
+    label names a side without a partner. A 2D picture has no known sides: both axes, unless a label
+    names one.
+    """
+    lateral = bool(labels.mirrored_ids or labels.one_sided_ids)
+    if dimensions == 2:
+        return [] if lateral else [0, 1]
+    return [] if labels.one_sided_ids else [0]
+
+
+def plan_patch(
+    shape: tuple[int, ...], spacing: tuple[float, ...], largest_voxels: int
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """Patch size, strides and kernel sizes for a median shape (voxels) and spacing (mm).
+
+    The patch starts at the median shape and its longest edge shrinks, in steps of what the strides need,
+    until it holds at most ``largest_voxels``; every edge is then a multiple of its total stride.
+    """
+    size = [max(_MIN_EDGE, n) for n in shape]
+    while True:
+        strides, kernels = _topology(size, spacing)
+        step = np.prod(strides, axis=0)
+        patch = [int(np.ceil(n / s) * s) for n, s in zip(size, step, strict=True)]
+        if np.prod(patch, dtype=np.int64) <= largest_voxels:
+            return tuple(patch), strides, kernels
+        axis = int(np.argmax(np.array(patch) / np.array(shape)))
+        if patch[axis] <= _MIN_EDGE:
+            axis = int(np.argmax(patch))
+        size[axis] = max(_MIN_EDGE, patch[axis] - int(step[axis]))
+        if max(size) <= _MIN_EDGE:
+            return tuple(patch), strides, kernels
+
+
+def _topology(size: list[int], spacing: tuple[float, ...]) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    edge, here = np.array(size, float), np.array(spacing, float)
+    dimensions = len(size)
+    strides = [(1,) * dimensions]
+    kernels = [_kernel(here)]
+    while len(strides) < _MAX_STAGES:
+        wide = edge / 2 >= _MIN_EDGE
+        fine = here <= 2 * here[wide].min() if wide.any() else wide
+        pooled = wide & fine
+        if not pooled.any():
+            break
+        stride = tuple(2 if p else 1 for p in pooled)
+        edge, here = edge / stride, here * stride
+        strides.append(stride)
+        kernels.append(_kernel(here))
+    return tuple(strides), tuple(kernels)
+
+
+def _kernel(spacing: np.ndarray[Any, Any]) -> tuple[int, ...]:
+    return tuple(1 if s > 2 * spacing.min() else 3 for s in spacing)
+
+
+def _target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float] | None:
+    if not fingerprint.spacing_known:
+        return None
+    median = np.array(fingerprint.spacing_median)
+    return float(median[0]), float(median[1]), float(median[2])
+
+
+def _shape_on_grid(fingerprint: Fingerprint, spacing: tuple[float, float, float] | None) -> tuple[int, ...]:
+    if spacing is None:
+        return fingerprint.shape_median
+    extent = np.array(fingerprint.shape_median) * fingerprint.spacing_median
+    return tuple(int(n) for n in np.maximum(1, np.round(extent / spacing)))
+
+
+def _largest_patch_voxels(dimensions: int, features: int, memory_bytes: int, on_gpu: bool) -> int:
+    fits = memory_bytes // (2 * features * _BYTES_PER_VOXEL_FEATURE)  # at least two patches in a batch
+    sensible = {(2, False): 256**2, (2, True): 512**2, (3, False): 64**3, (3, True): 160**3}[dimensions, on_gpu]
+    return int(min(fits, sensible))
+
+
+def _batch_size(fingerprint: Fingerprint, patch: tuple[int, ...], features: int, memory_bytes: int) -> int:
+    voxels = int(np.prod(patch))
+    fits = memory_bytes // (voxels * features * _BYTES_PER_VOXEL_FEATURE)
+    # nnU-Net's rule: one batch shows at most a twentieth of the dataset.
+    share = fingerprint.cases * int(np.prod(fingerprint.shape_median)) // (20 * voxels)
+    most = 12 if fingerprint.dimensions == 2 else 4
+    return int(max(2, min(fits, share, most)))
+
+
+def _channel(statistics: ChannelStatistics, dimensions: int) -> ChannelPlan:
+    facts: dict[str, Any] = {"name": statistics.name, "modality": statistics.modality}
+    if statistics.modality == "CT":
+        return ChannelPlan(
+            **facts,
+            normalisation="window",
+            low=statistics.percentile_00_5,
+            high=max(statistics.percentile_99_5, statistics.percentile_00_5 + 1.0),
+            mean=statistics.mean,
+            std=max(statistics.std, 1e-3),
+        )
+    return ChannelPlan(**facts, normalisation="zscore")
+
+
+def _rotations(spacing: tuple[float, ...]) -> tuple[float, ...]:
+    """Thick slices are turned in their plane only: a turn across them would invent anatomy."""
+    if len(spacing) == 2:
+        return (180.0,)
+    thick = [s > 3 * min(spacing) for s in spacing]
+    if not any(thick):
+        return (15.0, 15.0, 15.0)
+    return tuple(15.0 if is_thick else 0.0 for is_thick in thick)

@@ -1,0 +1,75 @@
+"""Recipes: plan values in YAML, laid over what the planner proposes, and ``key=value`` over both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medseg.errors import NotFound, PlanInvalid
+from medseg.plans import load_yaml
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that ship with medseg."""
+    return tuple(sorted(_shipped()))
+
+
+def read_recipe(config: str | Path) -> dict[str, Any]:
+    """A recipe by its shipped name (``hippocampus``) or by the path of a YAML file.
+
+    Raises
+    ------
+    NotFound
+        If it is neither.
+    PlanInvalid
+        If the file is not a YAML mapping.
+    """
+    shipped = _shipped()
+    if str(config) in shipped:
+        return load_yaml(shipped[str(config)], str(config))
+    path = Path(config)
+    if not path.is_file():
+        raise NotFound(f"{config}: neither a file nor one of the recipes {', '.join(sorted(shipped))}")
+    return load_yaml(path.read_text(encoding="utf-8"), path.name)
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """``["schedule.steps=500", "sampling.batch_size=2"]`` as nested values; each value is YAML."""
+    values: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise PlanInvalid(f"{text!r}: expected key=value, e.g. schedule.steps=500")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise PlanInvalid(f"{text!r}: the value is not YAML: {error}") from error
+        inner = values
+        *parents, last = key.strip().split(".")
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+            if not isinstance(inner, dict):
+                raise PlanInvalid(f"{text!r}: {parent!r} is already a plain value")
+        inner[last] = parsed
+    return values
+
+
+def merged(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers over earlier ones; mappings are merged key by key, everything else replaced."""
+    result = dict(base)
+    for layer in layers:
+        for key, value in layer.items():
+            old = result.get(key)
+            both = isinstance(old, Mapping) and isinstance(value, Mapping)
+            result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def _shipped() -> dict[str, str]:
+    # configs/ lies inside the package in a wheel, beside it in a checkout.
+    package = Path(__file__).parents[1]
+    folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+    return {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")}

@@ -1,0 +1,307 @@
+"""medseg.plan and medseg.train: from a dataset on disk to a model bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from medseg.errors import UsageError
+from medseg.inference.windows import window_starts
+from medseg.io import files
+from medseg.models import ModelBundle
+from medseg.networks import build_network, load_tensors
+from medseg.plans import Plan, read_plan
+from medseg.training.cache import build_cache
+from medseg.training.checkpoints import BEST, load_checkpoint
+from medseg.training.dataset import Dataset, read_dataset
+from medseg.training.devices import Device, choose_device
+from medseg.training.export import TrainingFacts, export_bundle, half_precision, score_all
+from medseg.training.fingerprint import take_fingerprint
+from medseg.training.fit import FitSettings, OnStatus, Status, evaluating, fit, forward_of
+from medseg.training.pictures import draw_pictures
+from medseg.training.planner import propose
+from medseg.training.recipes import merged, parse_overrides, read_recipe
+from medseg.training.splits import Fold, Split, set_aside, split
+from medseg.training.validation import CaseScore
+
+Progress = Callable[[str, int, int], None]
+_EXPORT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a run made: its folder, its plan, the bundle, and Dice per case (``validation``, ``held_back``)."""
+
+    run: Path
+    plan: Plan
+    bundle: ModelBundle
+    scores: dict[str, list[CaseScore]]
+
+
+def plan(
+    dataset: Path | str,
+    *,
+    config: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Plan:
+    """Look at a dataset and decide on a model.
+
+    Parameters
+    ----------
+    dataset
+        A folder or list that `medseg.training.dataset.read_dataset` knows.
+    config
+        A recipe: the name of a shipped one or a YAML file. Its values go over the proposed ones.
+    overrides
+        ``key=value`` texts, dots between levels; they go over the recipe.
+    device
+        What the plan is for: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Its memory decides patch and batch.
+
+    Raises
+    ------
+    NotFound, InputRefused
+        If the dataset is not there or not sound.
+    PlanInvalid
+        If the recipe or an override does not fit.
+    """
+    layers = _layers(config, overrides)
+    return _plan(read_dataset(dataset), layers, choose_device(device), progress)
+
+
+def train(
+    dataset: Path | str,
+    out: Path | str,
+    *,
+    config: str | Path | None = None,
+    fold: Fold = 0,
+    max_minutes: float | None = None,
+    resume: bool = False,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    devices: int = 1,
+    progress: Progress | None = None,
+    on_status: OnStatus | None = None,
+) -> TrainResult:
+    """Plan, preprocess, train, validate on whole scans, and write a bundle to ``out/bundle``.
+
+    Parameters
+    ----------
+    dataset, config, overrides, device
+        As in `plan`.
+    out
+        Folder of the run. It must not hold a run yet, unless ``resume``.
+    fold
+        0 to 4: that fifth validates. ``"all"``: every case trains and nothing validates.
+    max_minutes
+        For the whole call. The learning rate reaches zero when the time is up.
+    resume
+        Go on from the last checkpoint, exactly where there is no time limit; a run that has not
+        begun is begun.
+    devices
+        Processes to train with (DDP): so many GPUs, or CPU processes.
+    progress
+        Called as ``progress(stage, done, total)``.
+    on_status
+        Called with a `medseg.training.Status` after every step; one process only.
+
+    Raises
+    ------
+    UsageError
+        If the run exists and ``resume`` was not asked for, or what is asked contradicts the run.
+    """
+    started = time.monotonic()
+    found = read_dataset(dataset)
+    run, target = Path(out), choose_device(device)
+    the_plan = _resumed_plan(run, config, overrides, fold) if resume else None
+    if the_plan is None:
+        _refuse_used(run)
+        the_plan = _plan(found, _layers(config, overrides), target, progress)
+    parts = split(found.cases, fold, the_plan.hold_back_every)
+    _write_run(run, the_plan, parts, fold, found.name)
+    used = (*parts.training, *parts.validation)
+    build_cache(used, the_plan, run / "cache", progress)
+
+    precision = target.precision(the_plan.precision)
+    seconds = None
+    if max_minutes is not None:
+        reserve = _EXPORT_SECONDS + _scoring_seconds(the_plan, target, parts)
+        seconds = max_minutes * 60 - (time.monotonic() - started) - reserve
+    settings = FitSettings(run, seconds, resume)
+    fabric = Fabric(
+        accelerator=target.kind,
+        devices=devices if target.index is None or devices > 1 else [target.index],
+        strategy="ddp_spawn" if devices > 1 else "auto",
+        precision=precision.fabric,
+    )
+    relay = _relay(progress, on_status, spawned=devices > 1)
+    if devices > 1:
+        fabric.launch(_fit_in_process, the_plan, parts, settings, relay, max(1, (os.cpu_count() or 1) // devices))
+    else:
+        fabric.launch()
+        _fit_in_process(fabric, the_plan, parts, settings, relay, None)
+
+    state = load_checkpoint(run / "checkpoints" / BEST)
+    module = build_network(the_plan)
+    module.load_state_dict(state["model"])
+    tensors = half_precision(module)  # scored as they will be shipped
+    load_tensors(module, {name: value.astype(np.float32) for name, value in tensors.items()})
+    scores = _score(module, the_plan, parts, target, progress)
+    facts = TrainingFacts(
+        dataset=found.name,
+        fold=str(fold),
+        steps=int(state["step"]),
+        minutes=_minutes_spent(run),
+        device=target.description,
+        precision=precision.name,
+        versions={name: version(name) for name in ("medseg", "torch", "monai") if _installed(name)},
+    )
+    draw_pictures(run, the_plan, parts, module, target, scores)
+    bundle = export_bundle(run / "bundle", the_plan, module.cpu(), tensors, parts, facts, scores)
+    if progress is not None:
+        progress("export", 1, 1)
+    return TrainResult(run, the_plan, bundle, scores)
+
+
+def _fit_in_process(
+    fabric: Fabric,
+    the_plan: Plan,
+    parts: Split,
+    settings: FitSettings,
+    on_status: OnStatus | None,
+    threads: int | None,
+) -> None:
+    """One process of a training; spawned ones open the cache themselves."""
+    if threads is not None and fabric.device.type == "cpu":
+        torch.set_num_threads(threads)
+    cache = settings.run / "cache"
+    training = build_cache(parts.training, the_plan, cache)
+    validation = build_cache(parts.validation, the_plan, cache)
+    fit(fabric, the_plan, training, validation, settings, on_status)
+
+
+def _layers(config: str | Path | None, overrides: Sequence[str]) -> dict[str, Any]:
+    recipe = read_recipe(config) if config is not None else {}
+    return merged(recipe, parse_overrides(overrides))
+
+
+def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Progress | None) -> Plan:
+    every = layers.get("hold_back_every", 0)
+    kept, _ = set_aside(dataset.cases, every if isinstance(every, int) else 0)
+    fingerprint, labels = take_fingerprint(dataset, kept, progress)
+    proposed = propose(
+        fingerprint, labels, dataset.name, memory_bytes=device.memory_bytes, on_gpu=device.kind == "cuda"
+    )
+    return Plan.checked(merged(proposed, layers), "plan")
+
+
+def _refuse_used(run: Path) -> None:
+    if (run / "plan.yaml").exists():
+        raise UsageError(f"{run} already holds a run: go on with --resume, or choose another folder")
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise UsageError(f"{run} is not an empty folder: choose another one for the run")
+
+
+def _resumed_plan(run: Path, config: str | Path | None, overrides: Sequence[str], fold: Fold) -> Plan | None:
+    """The plan of a run that was begun; refused if what is asked now would change it."""
+    if not (run / "plan.yaml").is_file() or not (run / "run.json").is_file():
+        return None
+    the_plan = read_plan(run / "plan.yaml")
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    if facts["fold"] != str(fold):
+        raise UsageError(f"{run} is a run of fold {facts['fold']}, not of {fold}: choose another folder")
+    asked = Plan.checked(merged(the_plan.model_dump(mode="json"), _layers(config, overrides)), "plan")
+    if asked != the_plan:
+        raise UsageError(f"{run}: its plan differs from the config or overrides given; resume without them")
+    return the_plan
+
+
+def _write_run(run: Path, the_plan: Plan, parts: Split, fold: Fold, dataset: str) -> None:
+    run.mkdir(parents=True, exist_ok=True)
+    files.write_text(run / "plan.yaml", the_plan.to_yaml())
+    facts = {"format_version": 1, "dataset": dataset, "fold": str(fold), **parts.to_json()}
+    files.write_text(run / "run.json", json.dumps(facts, indent=1) + "\n")
+
+
+def _relay(progress: Progress | None, on_status: OnStatus | None, *, spawned: bool) -> OnStatus | None:
+    """Both callbacks as one; a spawned process cannot call back, so it says little, on stderr."""
+    if spawned:
+        return say_status if progress is not None or on_status is not None else None
+    if progress is None and on_status is None:
+        return None
+
+    def relay(status: Status) -> None:
+        if on_status is not None:
+            on_status(status)
+        if progress is not None:
+            progress("train", status.step, status.steps)
+
+    return relay
+
+
+def say_status(status: Status) -> None:
+    """A line on stderr now and then."""
+    import sys
+
+    if status.step % 20 == 0 or status.step == status.steps:
+        sys.stderr.write(f"step {status.step} of {status.steps}: loss {status.loss:.4f}\n")
+
+
+def _score(
+    module: nn.Module, the_plan: Plan, parts: Split, target: Device, progress: Progress | None
+) -> dict[str, list[CaseScore]]:
+    """Scores of the weights as they will be shipped, in float32, on the scans' own grids."""
+    module.to(target.torch_device)
+    forward = forward_of(module, target.torch_device)
+    with evaluating(module):
+        return {
+            "validation": score_all(parts.validation, the_plan, forward, "validate", progress),
+            "held_back": score_all(parts.held_back, the_plan, forward, "score held-back cases", progress),
+        }
+
+
+def _scoring_seconds(the_plan: Plan, target: Device, parts: Split) -> float:
+    """What scoring at the end will take, from one timed forward pass and the median scan's windows."""
+    cases = len(parts.validation) + len(parts.held_back)
+    if not cases:
+        return 0.0
+    module = build_network(the_plan).to(target.torch_device).eval()
+    forward = forward_of(module, target.torch_device)
+    patch = np.zeros((1, len(the_plan.channels), *the_plan.patch), np.float32)
+    forward(patch)
+    started = time.monotonic()
+    forward(patch)
+    each = time.monotonic() - started
+    size = (*the_plan.patch, 1) if the_plan.dimensions == 2 else the_plan.patch
+    shape = the_plan.fingerprint.shape_median if the_plan.fingerprint is not None else size
+    padded = tuple(max(n, p) for n, p in zip(shape, size, strict=True))
+    windows = len(window_starts(padded, size, the_plan.inference.overlap))
+    return 1.5 * cases * windows * each
+
+
+def _minutes_spent(run: Path) -> float:
+    from medseg.training.logs import STEPS, read_rows
+
+    return sum(row["seconds"] or 0.0 for row in read_rows(run / STEPS)) / 60
+
+
+def _installed(name: str) -> bool:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
