@@ -82,7 +82,7 @@ def plane_view(data: NDArray[Any], geometry: Geometry, plane: Plane, index: int)
     pixels = data.take(index, axis=normal_axis(geometry, plane))
     if rows > columns:
         pixels = pixels.T
-    flips = [n for n, axis in enumerate((rows, columns)) if _runs_to_positive(geometry, axis)]
+    flips = tuple(n for n, axis in enumerate((rows, columns)) if _runs_to_positive(geometry, axis))
     return PlaneView(
         np.flip(pixels, flips),
         (geometry.extent_mm[columns], geometry.extent_mm[rows]),

@@ -1,0 +1,214 @@
+"""preview_png: one look at a segmentation, as `infer --preview` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.io.files import stem
+from medseg.labels import Label
+from medseg.measure import Measurement, measure
+from medseg.report.drawing import (
+    FAINT,
+    axes_inches,
+    draw_letters,
+    draw_mask,
+    draw_scale_bar,
+    draw_slice,
+    grey_window,
+    new_figure,
+    rgb,
+    save_png,
+    write,
+)
+from medseg.report.planes import PlaneView, largest_section, normal_axis, plane_view, planes_worth_showing
+from medseg.volume import LabelMap, Volume
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MARGIN, _GAP, _TITLE, _ROW = 0.15, 0.08, 0.45, 0.24  # inches
+_PAGE_WIDTH, _PANES_HEIGHT = 10.0, 5.5
+_MIN_WIDTH = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pane:
+    """One slice of the scan and of the labels, and how large it is in the patient."""
+
+    image: PlaneView
+    labels: NDArray[np.unsignedinteger]
+
+
+def preview_png(
+    volume: Volume,
+    labelmap: LabelMap,
+    measurements: Sequence[Measurement] | None,
+    path: str | Path,
+    *,
+    title: str | None = None,
+) -> Path:
+    """Draw a segmentation over its scan: three planes through the largest structure, and a legend.
+
+    Each plane shows the slice with most of the largest structure, in radiological convention, all to
+    one scale. A 2D image is one picture.
+
+    Parameters
+    ----------
+    volume, labelmap
+        On one grid. Of several channels the first is shown.
+    measurements
+        Of `measure`; None measures here.
+    path
+        A PNG; its folder must exist. Written atomically, replacing what is there.
+    title
+        Default: the stem of the scan's file. Nothing else about the patient is written.
+    """
+    if volume.geometry.shape != labelmap.geometry.shape:
+        raise ValueError(
+            f"scan of shape {volume.geometry.shape}, labels of {labelmap.geometry.shape}: expected one grid"
+        )
+    measured = measure(labelmap) if measurements is None else measurements
+    present = sorted((m for m in measured if m.voxels), key=lambda m: m.voxels, reverse=True)
+    panes = _panes(volume, labelmap, present[0].id if present else None)
+    entries = _entries(present, labelmap)
+    if title is None:
+        title = stem(volume.source.paths[0]) if volume.source.paths else ""
+    figure = _draw(panes, entries, volume, labelmap, title)
+    return save_png(figure, path)
+
+
+def _panes(volume: Volume, labelmap: LabelMap, largest: int | None) -> list[_Pane]:
+    geometry = labelmap.geometry
+    mask = labelmap.data == largest if largest is not None else np.zeros(geometry.shape, bool)
+    panes = []
+    for plane in planes_worth_showing(geometry):
+        index = largest_section(mask, normal_axis(geometry, plane))
+        image = plane_view(volume.data[0], geometry, plane, index)
+        panes.append(_close_up(_Pane(image, plane_view(labelmap.data, geometry, plane, index).pixels)))
+    return panes
+
+
+def _close_up(pane: _Pane) -> _Pane:
+    """The part round the labels, three times their size, where they would be small in the whole slice."""
+    shape = pane.labels.shape
+    marked = [np.flatnonzero((pane.labels > 0).any(axis=axis)) for axis in (1, 0)]
+    if not marked[0].size or max((m[-1] + 1 - m[0]) / n for m, n in zip(marked, shape, strict=True)) > 1 / 3:
+        return pane
+    width_mm, height_mm = pane.image.extents_mm
+    pixel_mm = (height_mm / shape[0], width_mm / shape[1])
+    half_mm = 1.5 * max((m[-1] + 1 - m[0]) * mm for m, mm in zip(marked, pixel_mm, strict=True))
+    window = []
+    for m, n, mm in zip(marked, shape, pixel_mm, strict=True):
+        middle, half = (m[0] + m[-1] + 1) / 2, half_mm / mm
+        window.append(slice(max(0, round(middle - half)), min(n, round(middle + half))))
+    pixels = pane.image.pixels[tuple(window)]
+    extents = (pixels.shape[1] * pixel_mm[1], pixels.shape[0] * pixel_mm[0])
+    return _Pane(PlaneView(pixels, extents, pane.image.letters), pane.labels[tuple(window)])
+
+
+def _entries(present: Sequence[Measurement], labelmap: LabelMap) -> list[tuple[Label, str]]:
+    """The legend: labels that occur, in order of id, each with its size."""
+    total = labelmap.data.size
+    entries = []
+    for found in sorted(present, key=lambda m: m.id):
+        size = (
+            f"{found.voxels / total:.1%}" if found.volume_ml is None else f"{_readable(found.volume_ml)} mL"
+        )
+        entries.append((labelmap.labels[found.id], size))
+    return entries
+
+
+def _readable(number: float) -> str:
+    """Three figures, without exponents."""
+    decimals = 2 if number < 10 else 1 if number < 100 else 0
+    return f"{number:.{decimals}f}" if number >= 0.01 else f"{number:.1g}"
+
+
+def _draw(
+    panes: Sequence[_Pane],
+    entries: Sequence[tuple[Label, str]],
+    volume: Volume,
+    labelmap: LabelMap,
+    title: str,
+) -> Figure:
+    # One scale for all panes, in inches per mm: as large as page and height allow.
+    widths, heights = zip(*(pane.image.extents_mm for pane in panes), strict=True)
+    gaps = _GAP * (len(panes) - 1)
+    scale = min((_PAGE_WIDTH - 2 * _MARGIN - gaps) / sum(widths), _PANES_HEIGHT / max(heights))
+    page_width = max(sum(widths) * scale + gaps + 2 * _MARGIN, _MIN_WIDTH)
+    text_width, panes_height = page_width - 2 * _MARGIN, max(heights) * scale
+    columns, rows = _legend_grid(entries, text_width)
+    figure = new_figure(page_width, _TITLE + panes_height + _GAP + rows * _ROW + _MARGIN)
+    header = axes_inches(figure, _MARGIN, 0, text_width, _TITLE)
+    write(header, 0, 0.45, _short(title, int(text_width / 0.11)), size=12, weight="bold", va="center")
+    window = grey_window(volume)
+    left = (page_width - sum(widths) * scale - gaps) / 2
+    for n, pane in enumerate(panes):
+        width, height = widths[n] * scale, heights[n] * scale
+        axes = axes_inches(figure, left, _TITLE + (panes_height - height) / 2, width, height)
+        draw_slice(axes, pane.image, window)
+        for label in labelmap.labels:
+            draw_mask(axes, pane.labels == label.id, rgb(label.colour), fill=0.35)
+        if volume.source.format != "image":  # a picture does not say how it lies in the patient
+            draw_letters(axes, pane.image)
+        if n == 0 and labelmap.geometry.spacing_known:
+            draw_scale_bar(axes, widths[n])
+        left += width + _GAP
+    legend = axes_inches(figure, _MARGIN, _TITLE + panes_height + _GAP, text_width, rows * _ROW)
+    _draw_legend(legend, entries, columns, rows, text_width)
+    return figure
+
+
+def _legend_grid(entries: Sequence[tuple[Label, str]], width: float) -> tuple[int, int]:
+    """Columns and rows that hold all entries in a width of so many inches."""
+    if not entries:
+        return 1, 1
+    columns = max(1, min(len(entries), int(width // _entry_width(entries))))
+    rows = -(-len(entries) // columns)
+    return -(-len(entries) // rows), rows
+
+
+def _entry_width(entries: Sequence[tuple[Label, str]]) -> float:
+    return 0.55 + 0.075 * max(len(_short(label.name)) + len(size) for label, size in entries)
+
+
+def _short(name: str, length: int = 44) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def _draw_legend(
+    legend: Axes, entries: Sequence[tuple[Label, str]], columns: int, rows: int, width: float
+) -> None:
+    if not entries:
+        write(
+            legend,
+            0,
+            0.5,
+            "Nothing was segmented: no voxel carries a label.",
+            color="#ffb454",
+            size=11,
+            va="center",
+        )
+        return
+    entry_width = min(width / columns, _entry_width(entries))
+    for n, (label, size) in enumerate(entries):
+        left = n // rows * min(width / columns, entry_width + 0.3)
+        right = left + entry_width - 0.2
+        y = 1 - (n % rows + 0.5) / rows
+        legend.plot(
+            (left + 0.06) / width,
+            y,
+            transform=legend.transAxes,
+            marker="s",
+            markersize=8,
+            color=rgb(label.colour),
+        )
+        write(legend, (left + 0.2) / width, y, _short(label.name), va="center")
+        write(legend, right / width, y, size, color=FAINT, va="center", ha="right")
