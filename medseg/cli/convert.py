@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 import medseg
-from medseg.cli.console import print_json, print_verdict, working
+from medseg.cli.console import print_json, print_verdict
 from medseg.cli.options import Allow, Json, Overwrite, Quiet, Series, listed, series_choice
+from medseg.cli.progress import working
 
 EXAMPLES = """[bold]Examples[/bold]
 medseg convert dicom_folder ct.nii.gz

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 import medseg
-from medseg.cli.console import print_json, print_reasons, print_table, working
+from medseg.cli.console import print_json, print_reasons, print_table
 from medseg.cli.options import Json, Quiet
+from medseg.cli.progress import working
 
 EXAMPLES = """[bold]Examples[/bold]
 medseg evaluate predicted.nii.gz reference.nii.gz

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 import medseg
-from medseg.cli.console import print_json, print_reasons, working
+from medseg.cli.console import print_json, print_reasons
 from medseg.cli.options import Allow, Json, Overwrite, Quiet, Series, listed, series_choice
+from medseg.cli.progress import working
 
 EXAMPLES = """[bold]Examples[/bold]
 medseg infer scan.nii.gz -m hippocampus --preview

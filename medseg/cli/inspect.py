@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 import medseg
-from medseg.cli.console import print_json, print_table, print_verdict, working
+from medseg.cli.console import print_json, print_table, print_verdict
 from medseg.cli.options import Allow, Json, Quiet, listed
+from medseg.cli.progress import working
 
 EXAMPLES = """[bold]Examples[/bold]
 medseg inspect scan.nii.gz

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 import medseg
-from medseg.cli.console import print_json, working
+from medseg.cli.console import print_json
 from medseg.cli.options import Config, Dataset, Json, Overrides, Overwrite, Quiet
+from medseg.cli.progress import working
 
 EXAMPLES = """[bold]Examples[/bold]
 medseg plan Task04_Hippocampus
@@ -24,6 +25,10 @@ def command(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the plan there, not to stdout.")
     ] = None,
     config: Config = None,
+    device: Annotated[
+        str,
+        typer.Option(help="What to plan for: auto, cpu, cuda or cuda:N. Its memory decides patch and batch."),
+    ] = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -33,8 +38,10 @@ def command(
     What is not set in CONFIG or by KEY=VALUE follows from the dataset: spacing, patch, depth of the
     network, normalisation, batch size.
     """
-    with working(quiet):
-        plan = medseg.plan(dataset, config=config, overrides=tuple(overrides or ()))
+    with working(quiet) as progress:
+        plan = medseg.plan(
+            dataset, config=config, overrides=tuple(overrides or ()), device=device, progress=progress
+        )
     if out is not None:
         _write(out, plan.to_yaml(), overwrite)
     if as_json:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 import medseg
-from medseg.cli.console import print_json, working
+from medseg.cli.console import print_json
 from medseg.cli.options import Config, Dataset, Json, Overrides, Quiet
+from medseg.cli.progress import Progress, working
+
+if TYPE_CHECKING:
+    from medseg.training import Status, TrainResult
 
 EXAMPLES = """[bold]Examples[/bold]
 medseg train Task04_Hippocampus -o run -c hippocampus
@@ -54,19 +59,68 @@ def command(
             overrides=tuple(overrides or ()),
             device=device,
             devices=devices,
-            progress=progress,
+            progress=_but_steps(progress),
+            on_status=_steps(progress),
         )
+    document = _document(result)
     if as_json:
-        print_json(
-            {
-                "format_version": 1,
-                "run": str(result.run),
-                "bundle": str(result.bundle),
-                "scores": result.scores,
-            }
-        )
+        print_json(document)
     else:
-        typer.echo(str(result.bundle))
+        for part, scores in document["scores"].items():
+            if scores["cases"]:
+                typer.echo(f"{part}: mean Dice of {len(scores['cases'])} cases: {_dice(scores['mean_dice'])}")
+        typer.echo(f"bundle: {document['bundle']}")
+
+
+def _but_steps(progress: Progress) -> Callable[[str, int, int], None]:
+    """Every stage but the training itself, which `_steps` shows with loss and Dice."""
+
+    def show(stage: str, done: int, total: int) -> None:
+        if stage != "train":
+            progress(stage, done, total)
+
+    return show
+
+
+def _steps(progress: Progress) -> Callable[[Status], None]:
+    """Loss, Dice of the last validation, and how far: by steps, or by time where that is limited."""
+
+    def show(status: Status) -> None:
+        note = f"loss {status.loss:.3f}"
+        if status.dice:
+            note += f", Dice {_dice(status.dice)}"
+        done = min(status.steps, round(status.fraction * status.steps))
+        progress("train", done, status.steps, note)
+
+    return show
+
+
+def _document(result: TrainResult) -> dict[str, Any]:
+    names = {label.id: label.name for label in result.plan.label_set}
+    return {
+        "format_version": 1,
+        "run": str(result.run),
+        "bundle": str(result.bundle.path),
+        "scores": {
+            part: {
+                "mean_dice": {name: _mean([case.dice[n] for case in cases]) for n, name in names.items()},
+                "cases": [
+                    {"case": case.case, "dice": {names[n]: value for n, value in case.dice.items()}}
+                    for case in cases
+                ],
+            }
+            for part, cases in result.scores.items()
+        },
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else None
+
+
+def _dice(by_label: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {'-' if value is None else f'{value:.4f}'}" for name, value in by_label.items())
 
 
 def _fold(text: str) -> int | Literal["all"]:

@@ -124,7 +124,7 @@ def test_what_libraries_print_does_not_reach_stdout(scan: Path, bright_model: Pa
 def test_long_work_says_how_long_it_will_take(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from medseg.cli.console import working
+    from medseg.cli.progress import working
 
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
@@ -140,7 +140,7 @@ def test_long_work_says_how_long_it_will_take(
 
 
 def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    from medseg.cli.console import working
+    from medseg.cli.progress import working
 
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)

@@ -1,0 +1,122 @@
+"""How far the work is: a bar on a terminal, a line now and then where stderr is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, Protocol
+
+import typer
+
+_CASES = "cases"  # the stage that counts whole inputs; every other stage is part of one
+_SILENT_S = 0.7  # work that is over by then shows no progress at all
+_LINE_EVERY_S = 10.0
+
+
+class Progress(Protocol):
+    """What medseg's functions call as ``progress(stage, done, total)``; a command may add a note."""
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
+
+
+@contextmanager
+def working(quiet: bool) -> Iterator[Progress]:
+    """Show progress of the work inside on stderr, with the time left.
+
+    Whatever a library prints meanwhile goes to stderr too: stdout holds the result alone.
+    """
+    with redirect_stdout(sys.stderr):
+        if quiet:
+            yield _say_nothing
+        elif sys.stderr.isatty():
+            bar = _Bar()
+            try:
+                yield bar
+            finally:
+                bar.stop()
+        else:
+            yield _Lines()
+
+
+def _say_nothing(stage: str, done: int, total: int, note: str = "") -> None: ...
+
+
+class _Bar:
+    """A bar for the cases, where there are several, and one for the stage under way.
+
+    Nothing is shown until the work has taken a moment.
+    """
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._stage = ""
+        self._tasks: dict[str, Any] = {}
+        self._display: Any = None
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if self._display is None:
+            if time.monotonic() - self._started < _SILENT_S:
+                return
+            self._display = self._open()
+        if stage == _CASES and total == 1:
+            return
+        row = _CASES if stage == _CASES else "stage"
+        if row not in self._tasks:
+            self._tasks[row] = self._display.add_task(stage, total=total)
+        elif row == "stage" and stage != self._stage:
+            self._display.reset(self._tasks[row])  # its speed says nothing about the next stage
+        if row == "stage":
+            self._stage = stage
+        text = f"{stage} ({note})" if note else stage
+        self._display.update(self._tasks[row], description=text, completed=done, total=total)
+
+    def _open(self) -> Any:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        display = Progress(*columns, console=Console(stderr=True), transient=True)
+        display.start()
+        return display
+
+    def stop(self) -> None:
+        if self._display is not None:
+            self._display.stop()
+
+
+class _Lines:
+    """A line every ten seconds, with the time left at the mean speed so far.
+
+    Where there are several cases the lines count those, not the stages within each.
+    """
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._began: dict[str, tuple[float, int, int]] = {}
+        self._counts_cases = False
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        began, first, before = self._began.get(stage, (now, done, done))
+        if done < before:
+            began, first = now, done  # the same stage of the next case
+        self._began[stage] = (began, first, done)
+        self._counts_cases |= stage == _CASES and total > 1
+        if self._counts_cases != (stage == _CASES) or now - self._last < _LINE_EVERY_S:
+            return
+        self._last = now
+        parts = [f"{stage}: {done} of {total}"]
+        if done > first:
+            parts.append(f"about {duration((now - began) / (done - first) * (total - done))} left")
+        typer.echo(", ".join([*parts, note] if note else parts), err=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
