@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import tempfile
+import weakref
 import zipfile
 import zlib
 from pathlib import Path
@@ -47,15 +49,23 @@ def _extract(archive: zipfile.ZipFile, path: Path) -> ModelBundle:
     total = sum(entries[prefix + name].file_size for name in manifest.files)
     if total > _LARGEST:
         raise ModelRefused(f"{path}: unpacks to {total} bytes, expected at most {_LARGEST}")
-    # Windows cannot delete a file that a runtime still maps; the system's own cleaning takes those.
-    keep = tempfile.TemporaryDirectory(prefix="medseg-model-", ignore_cleanup_errors=True)
-    folder = Path(keep.name)
+    keep = _Unpacked()
+    folder = keep.folder
     (folder / MANIFEST).write_bytes(raw)
     for name in manifest.files:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         _unpack(archive, entries[prefix + name], path, target)
     return open_folder(folder, keep=keep)
+
+
+class _Unpacked:
+    """A temporary folder that goes when nothing refers to it any more, at the latest on exit."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="medseg-model-"))
+        # Windows cannot delete a file that a runtime still maps; the system's own cleaning takes those.
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
 
 def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:

@@ -16,7 +16,7 @@ from medseg.verdict import Reason
 
 # TensorProto.DataType of the floating types, and what they are in safetensors and in numpy.
 _FLOATS = {1: ("F32", "<f4"), 10: ("F16", "<f2"), 11: ("F64", "<f8"), 16: ("BF16", "<u2")}
-_SMALL = 8  # scales of a resize, an epsilon: no weights
+_SMALL = 8
 
 
 def verify_bundle(bundle: ModelBundle) -> list[Reason]:
@@ -70,17 +70,19 @@ def _compare_onnx(raw: bytes, layout: Layout, weights: Weights) -> list[Reason]:
             continue
         if tensor.external is not None:
             name = by_bytes.get(external_span(tensor, ONNX))
-            if name is None or not _same_kind(tensor, layout, name):
+            if name is None or not _same_kind(tensor, layout, name) or _is_another(tensor, layout, name):
                 findings.append(_differs(tensor))
             else:
                 used.add(name)
-        elif (inside := _inside(tensor)) is not None:
+        else:
+            inside = _inside(tensor)
             equal = {name for name, value in weights.items() if _equal(inside, value)}
             used |= equal
-            if not equal:
+            # A few numbers, or all the same: a resize's scales, an epsilon, ones; not weights.
+            if not equal and inside.size > _SMALL and not (inside == inside[0]).all():
                 findings.append(_differs(tensor))
     idle = (name for name in layout.spans if name not in used)
-    unused = [name for name in idle if not _for_training_only(name, weights, used)]
+    unused = [name for name in idle if not _may_be_idle(name, weights, used)]
     if unused:
         findings.append(Reason("onnx-incomplete", f"{ONNX} does not use {', '.join(sorted(unused)[:5])}"))
     return findings
@@ -96,13 +98,17 @@ def _same_kind(tensor: OnnxTensor, layout: Layout, name: str) -> bool:
     return span.dtype == _FLOATS[tensor.data_type][0] and size == int(np.prod(span.shape, dtype=np.int64))
 
 
-def _inside(tensor: OnnxTensor) -> NDArray[Any] | None:
-    """Values that an ONNX tensor holds itself; None where they are too few or too plain to be weights."""
+def _is_another(tensor: OnnxTensor, layout: Layout, name: str) -> bool:
+    """The ONNX tensor bears the name of one tensor and holds another: two layers were swapped."""
+    claimed = tensor.name.removesuffix(".half")  # as medseg names what the graph casts to float32
+    return claimed in layout.spans and claimed != name
+
+
+def _inside(tensor: OnnxTensor) -> NDArray[Any]:
+    """Values that an ONNX tensor holds itself."""
     values = np.frombuffer(tensor.raw, dtype=_FLOATS[tensor.data_type][1])
     if values.dtype.kind == "u":  # bfloat16: the upper half of a float32
         values = (values.astype(np.uint32) << 16).view(np.float32)
-    if values.size <= _SMALL or (values == values[0]).all():
-        return None
     return values
 
 
@@ -110,8 +116,8 @@ def _equal(inside: NDArray[Any], truth: NDArray[Any]) -> bool:
     return inside.size == truth.size and bool((inside == truth.ravel().astype(inside.dtype)).all())
 
 
-def _for_training_only(name: str, weights: Weights, used: set[str]) -> bool:
-    """Deep supervision's heads; and a second name of a tensor that is used under its first."""
+def _may_be_idle(name: str, weights: Weights, used: set[str]) -> bool:
+    """Deep supervision's heads; and a tensor that is equal to one in use, which may stand for both."""
     if "deep_supervision" in name:
         return True
     return any(np.array_equal(weights[name], weights[other]) for other in used)
