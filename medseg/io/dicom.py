@@ -11,7 +11,6 @@ from medseg.io.dicom_geometry import Stack, stack
 from medseg.io.dicom_headers import Slice, read_slice, scan_folder
 from medseg.io.dicom_pixels import read_pixels
 from medseg.io.raster import Raster
-from medseg.verdict import Reason, Verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)

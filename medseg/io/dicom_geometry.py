@@ -54,11 +54,15 @@ def _content_faults(slices: tuple[Slice, ...]) -> tuple[Reason, ...]:
     """What makes a series no stack of grey slices."""
     first = slices[0]
     if any(s.frames > 1 for s in slices):
-        return (Reason("multi-frame", f"{first.frames} frames in one object; medseg reads one slice per file"),)
+        return (
+            Reason("multi-frame", f"{first.frames} frames in one object; medseg reads one slice per file"),
+        )
     if any(s.samples > 1 or s.photometric == "PALETTE COLOR" for s in slices):
         return (Reason("colour", "colour images, expected grey values of a scan"),)
     if any(s.has_lookup_table for s in slices):
-        return (Reason("lookup-table", "a modality lookup table maps its values; medseg applies only slopes"),)
+        return (
+            Reason("lookup-table", "a modality lookup table maps its values; medseg applies only slopes"),
+        )
     if any("LOCALIZER" in s.image_type for s in slices):
         return (Reason("localizer", "a localizer (scout), not a scan to segment"),)
     if len({(s.rows, s.columns) for s in slices}) > 1:
@@ -71,10 +75,14 @@ def _content_faults(slices: tuple[Slice, ...]) -> tuple[Reason, ...]:
 
 def _plane_faults(slices: tuple[Slice, ...]) -> tuple[Reason, ...]:
     """What forbids one in-plane grid for all slices."""
-    if any(s.position is None or s.row is None or s.column is None or s.pixel_spacing is None for s in slices):
+    if any(
+        s.position is None or s.row is None or s.column is None or s.pixel_spacing is None for s in slices
+    ):
         return (Reason("no-position", "slices without position, orientation or pixel spacing in one series"),)
     if len({s.frame_of_reference for s in slices}) > 1:
-        return (Reason("several-frames-of-reference", "slices with different frames of reference in one series"),)
+        return (
+            Reason("several-frames-of-reference", "slices with different frames of reference in one series"),
+        )
     planes = np.array([[*s.row, *s.column] for s in slices])  # type: ignore[misc]
     if np.abs(planes - planes[0]).max() > _DIRECTION_TOLERANCE:
         return (Reason("several-orientations", "slices of different orientation in one series"),)
@@ -147,7 +155,12 @@ def _spacing_faults(depths: NDArray[np.float64]) -> tuple[Reason, ...]:
         missing = int((multiples - 1).sum())
         text = f"{missing} of {len(depths) + missing} slices {'is' if missing == 1 else 'are'} missing"
         if missing:
-            return (Reason("missing-slices", f"{text} ({unit:.4g} mm apart, gaps up to {gaps.max():.4g} mm): {refusal}"),)
+            return (
+                Reason(
+                    "missing-slices",
+                    f"{text} ({unit:.4g} mm apart, gaps up to {gaps.max():.4g} mm): {refusal}",
+                ),
+            )
     text = f"slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart"
     return (Reason("uneven-spacing", f"{text}, expected one distance: {refusal}"),)
 

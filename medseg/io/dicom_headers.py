@@ -100,7 +100,15 @@ def read_slice(path: Path) -> Slice | None:
             return _slice(path, dataset)
         except InvalidDicomError:
             problem = "the mark of a DICOM file is missing"
-        except (ValueError, TypeError, KeyError, AttributeError, EOFError, OverflowError, NotImplementedError):
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            EOFError,
+            OverflowError,
+            NotImplementedError,
+        ):
             problem = "its header cannot be read"
     raise InputRefused(f"{path.name}: {problem}; copy or export it again", code="bad-header", path=path)
 
@@ -123,7 +131,8 @@ def _slice(path: Path, dataset: Any) -> Slice | None:
     pixel_spacing = _numbers(dataset, "PixelSpacing", 2)
     detector_spacing = _numbers(dataset, "ImagerPixelSpacing", 2)
     bits = tuple(
-        int(dataset.get(tag) or 0) for tag in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+        int(dataset.get(tag) or 0)
+        for tag in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
     )
     return Slice(
         path=path,

@@ -68,7 +68,15 @@ def _decode(item: Slice) -> NDArray[Any]:
                 pixels = _decode_with_gdcm(dataset)
             else:
                 pixels = dataset.pixel_array
-        except (ValueError, RuntimeError, AttributeError, KeyError, TypeError, EOFError, ArithmeticError) as error:
+        except (
+            ValueError,
+            RuntimeError,
+            AttributeError,
+            KeyError,
+            TypeError,
+            EOFError,
+            ArithmeticError,
+        ) as error:
             # The decoder's own words may quote the header, and that names the patient.
             raise _undecodable(item, f"its pixels cannot be decoded ({type(error).__name__})") from None
     if pixels.shape != (item.rows, item.columns):

@@ -8,7 +8,7 @@ reading most scans. The field layout is that of ``nifti1.h`` and ``nifti2.h``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,8 @@ _DISAGREEMENT = 0.1
 
 def parse(block: bytes) -> tuple[np.void, int] | None:
     """A header record in the file's byte order and its version (1, 2), or None if it is not NIfTI."""
-    for order in "<>":
+    orders: tuple[Literal["<", ">"], ...] = ("<", ">")
+    for order in orders:
         size = int(np.frombuffer(block[:4], order + "i4")[0]) if len(block) >= 4 else 0
         version = SIZES.get(size)
         if version is None or len(block) < size:
@@ -160,7 +161,7 @@ def _qform(header: np.void) -> NDArray[np.float64]:
 
 
 def _voxel_sizes(header: np.void) -> NDArray[np.float64]:
-    steps = header["pixdim"][1:4].astype(np.float64)
+    steps: NDArray[np.float64] = header["pixdim"][1:4].astype(np.float64)
     dimensions = min(3, int(header["dim"][0]))
     steps[dimensions:][~(steps[dimensions:] > 0)] = 1.0  # a plane need not say how thick it is
     if not (np.isfinite(steps).all() and (steps > 0).all()):

@@ -99,7 +99,7 @@ def _refused(raster: Raster, code: str, message: str) -> InputRefused:
 
 def _geometry(raster: Raster, allow: frozenset[str]) -> tuple[Geometry, Verdict]:
     try:
-        geometry = Geometry(raster.data.shape[1:], raster.affine, raster.is_2d, raster.spacing_known)  # type: ignore[arg-type]
+        geometry = Geometry(raster.data.shape[1:], raster.affine, raster.is_2d, raster.spacing_known)
     except ValueError as error:
         raise _refused(raster, "bad-header", f"{error}. The grid cannot be placed in space") from None
     degrees = geometry.shear_degrees
@@ -132,7 +132,7 @@ def _finite(raster: Raster, allow: frozenset[str]) -> tuple[NDArray[Any], Verdic
 
 
 def _ids(raster: Raster) -> NDArray[Any]:
-    data = raster.data[0]
+    data: NDArray[Any] = raster.data[0]
     if data.dtype.kind == "f":
         whole = np.rint(data)
         if not np.array_equal(whole, data):
@@ -143,7 +143,7 @@ def _ids(raster: Raster) -> NDArray[Any]:
         raise _refused(raster, "not-labels", f"ids from {low:.0f} to {high:.0f}, expected 0 to {_LARGEST_ID}")
     if data.dtype.kind == "u" and data.dtype.itemsize <= 2:
         return data
-    return data.astype(np.uint8 if high <= 255 else np.uint16)
+    return smallest_unsigned(data.astype(np.uint16))
 
 
 def _names(raster: Raster, data: NDArray[Any], labels: LabelSet | None) -> tuple[LabelSet, Verdict]:

@@ -8,6 +8,7 @@ the header, which is checked against the file's size before anything is allocate
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -22,6 +23,7 @@ _BLOCK = 1 << 20
 _LARGEST_RATIO = 1040
 # Some writers pad files to whole disk or tape blocks.
 _PADDING_ALLOWED = 4096
+_LARGEST_TEXT_HEADER = 1 << 20
 
 
 class ByteStream:
@@ -102,7 +104,7 @@ class ByteStream:
             )
 
     def _fill(self, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        view = memoryview(buffer)
+        view = buffer.data
         filled = min(len(view), len(self._returned))
         view[:filled] = self._returned[:filled]
         self._returned = self._returned[filled:]
@@ -165,3 +167,26 @@ class _ZlibReader:
                 view[: len(block)] = block
                 return len(block)
         return 0
+
+
+def read_text_header(path: Path, is_last: Callable[[str], bool]) -> tuple[str, int]:
+    """The lines of a text header up to the one that ends it, and the position of the byte after it.
+
+    Raises
+    ------
+    InputRefused
+        ``bad-header`` if no such line comes within a megabyte.
+    """
+    lines: list[str] = []
+    with path.open("rb") as file:
+        while file.tell() < _LARGEST_TEXT_HEADER:
+            line = file.readline(_LARGEST_TEXT_HEADER)
+            text = line.rstrip(b"\r\n").decode("utf-8", errors="replace")
+            if not line and lines and is_last(""):
+                return "\n".join(lines), file.tell()  # a detached header may end with the file
+            if not line:
+                break
+            lines.append(text)
+            if is_last(text):
+                return "\n".join(lines), file.tell()
+    raise InputRefused(f"{path.name}: the header does not end", code="bad-header", path=path)
