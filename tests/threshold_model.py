@@ -84,7 +84,11 @@ def _onnx_of_one_convolution(plan: Plan) -> Callable[[Path], bytes]:
             tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
             tensor.data_location = TensorProto.EXTERNAL
             span = layout.spans[name]
-            entries = {"location": "model.safetensors", "offset": span.start, "length": span.stop - span.start}
+            entries = {
+                "location": "model.safetensors",
+                "offset": span.start,
+                "length": span.stop - span.start,
+            }
             for key, value in entries.items():
                 tensor.external_data.add(key=key, value=str(value))
             initialisers.append(tensor)
@@ -92,7 +96,11 @@ def _onnx_of_one_convolution(plan: Plan) -> Callable[[Path], bytes]:
         graph = helper.make_graph(
             [helper.make_node("Conv", ["image", *shapes], ["logits"])],
             "threshold",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", len(plan.channels), *sizes])],
+            [
+                helper.make_tensor_value_info(
+                    "image", TensorProto.FLOAT, ["batch", len(plan.channels), *sizes]
+                )
+            ],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3, *sizes])],
             initialisers,
         )

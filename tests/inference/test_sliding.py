@@ -136,7 +136,9 @@ def test_flipping_left_and_right_swaps_paired_labels_back() -> None:
         x = np.arange(batch.shape[2], dtype=np.float32).reshape(-1, 1, 1) - (batch.shape[2] - 1) / 2
         return np.stack([np.zeros_like(batch[:, 0]), -x * batch[:, 0], x * batch[:, 0]], axis=1)
 
-    plan = plan_for((8, 4, 4), {1: "hippocampus left", 2: "hippocampus right"}, inference={"mirror_axes": (0, 1)})
+    plan = plan_for(
+        (8, 4, 4), {1: "hippocampus left", 2: "hippocampus right"}, inference={"mirror_axes": (0, 1)}
+    )
     data = np.random.default_rng(3).random((1, 8, 4, 4)).astype(np.float32)
     plain = predict_logits(data, plan, by_side)
     np.testing.assert_allclose(predict_logits(data, plan, by_side, mirror_axes=(0,)), plain, atol=1e-6)
@@ -146,7 +148,9 @@ def test_flipping_left_and_right_swaps_paired_labels_back() -> None:
 def test_flips_average_over_every_combination() -> None:
     # Its logit depends on the position along x and y, so each flip gives another answer.
     def positional(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        ramp = np.arange(4, dtype=np.float32).reshape(4, 1, 1) * 10 + np.arange(6, dtype=np.float32).reshape(6, 1)
+        ramp = np.arange(4, dtype=np.float32).reshape(4, 1, 1) * 10 + np.arange(6, dtype=np.float32).reshape(
+            6, 1
+        )
         return np.stack([np.broadcast_to(ramp, batch[:, 0].shape), np.zeros_like(batch[:, 0])], axis=1)
 
     plan = plan_for((4, 6, 2), inference={"mirror_axes": (0, 1)})
