@@ -14,7 +14,6 @@ from medseg.io.files import stem
 from medseg.labels import Label
 from medseg.measure import Measurement, measure
 from medseg.report.drawing import (
-    FAINT,
     axes_inches,
     draw_letters,
     draw_mask,
@@ -26,14 +25,14 @@ from medseg.report.drawing import (
     save_png,
     write,
 )
+from medseg.report.legend import Legend, shortened
 from medseg.report.planes import PlaneView, largest_section, normal_axis, plane_view, planes_worth_showing
 from medseg.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MARGIN, _GAP, _TITLE, _ROW = 0.15, 0.08, 0.45, 0.24  # inches
+_MARGIN, _GAP, _TITLE = 0.15, 0.08, 0.45  # inches
 _PAGE_WIDTH, _PANES_HEIGHT = 10.0, 5.5
 _MIN_WIDTH = 5.0
 
@@ -144,10 +143,10 @@ def _draw(
     scale = min((_PAGE_WIDTH - 2 * _MARGIN - gaps) / sum(widths), _PANES_HEIGHT / max(heights))
     page_width = max(sum(widths) * scale + gaps + 2 * _MARGIN, _MIN_WIDTH)
     text_width, panes_height = page_width - 2 * _MARGIN, max(heights) * scale
-    columns, rows = _legend_grid(entries, text_width)
-    figure = new_figure(page_width, _TITLE + panes_height + _GAP + rows * _ROW + _MARGIN)
+    legend = Legend(entries, text_width)
+    figure = new_figure(page_width, _TITLE + panes_height + _GAP + legend.height + _MARGIN)
     header = axes_inches(figure, _MARGIN, 0, text_width, _TITLE)
-    write(header, 0, 0.45, _short(title, int(text_width / 0.11)), size=12, weight="bold", va="center")
+    write(header, 0, 0.45, shortened(title, int(text_width / 0.11)), size=12, weight="bold", va="center")
     window = grey_window(volume)
     left = (page_width - sum(widths) * scale - gaps) / 2
     for n, pane in enumerate(panes):
@@ -161,54 +160,10 @@ def _draw(
         if n == 0 and labelmap.geometry.spacing_known:
             draw_scale_bar(axes, widths[n])
         left += width + _GAP
-    legend = axes_inches(figure, _MARGIN, _TITLE + panes_height + _GAP, text_width, rows * _ROW)
-    _draw_legend(legend, entries, columns, rows, text_width)
+    at_bottom = axes_inches(figure, _MARGIN, _TITLE + panes_height + _GAP, text_width, legend.height)
+    if entries:
+        legend.draw(at_bottom)
+    else:
+        text = "Nothing was segmented: no voxel carries a label."
+        write(at_bottom, 0, 0.5, text, color="#ffb454", size=11, va="center")
     return figure
-
-
-def _legend_grid(entries: Sequence[tuple[Label, str]], width: float) -> tuple[int, int]:
-    """Columns and rows that hold all entries in a width of so many inches."""
-    if not entries:
-        return 1, 1
-    columns = max(1, min(len(entries), int(width // _entry_width(entries))))
-    rows = -(-len(entries) // columns)
-    return -(-len(entries) // rows), rows
-
-
-def _entry_width(entries: Sequence[tuple[Label, str]]) -> float:
-    return 0.55 + 0.075 * max(len(_short(label.name)) + len(size) for label, size in entries)
-
-
-def _short(name: str, length: int = 44) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
-
-
-def _draw_legend(
-    legend: Axes, entries: Sequence[tuple[Label, str]], columns: int, rows: int, width: float
-) -> None:
-    if not entries:
-        write(
-            legend,
-            0,
-            0.5,
-            "Nothing was segmented: no voxel carries a label.",
-            color="#ffb454",
-            size=11,
-            va="center",
-        )
-        return
-    entry_width = min(width / columns, _entry_width(entries))
-    for n, (label, size) in enumerate(entries):
-        left = n // rows * min(width / columns, entry_width + 0.3)
-        right = left + entry_width - 0.2
-        y = 1 - (n % rows + 0.5) / rows
-        legend.plot(
-            (left + 0.06) / width,
-            y,
-            transform=legend.transAxes,
-            marker="s",
-            markersize=8,
-            color=rgb(label.colour),
-        )
-        write(legend, (left + 0.2) / width, y, _short(label.name), va="center")
-        write(legend, right / width, y, size, color=FAINT, va="center", ha="right")
