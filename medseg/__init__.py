@@ -41,18 +41,32 @@ _HOME = {
 
 __all__ = ["__version__", *_HOME]
 
-if TYPE_CHECKING:
-    from medseg.errors import InputRefused, MedsegError, ModelRefused, UsageError
-    from medseg.evaluation import evaluate
-    from medseg.geometry import Geometry
-    from medseg.io import inspect, read, read_labels, write
-    from medseg.labels import Label, LabelSet
-    from medseg.models import ModelBundle, load_model
-    from medseg.pipeline import Segmentation, infer
-    from medseg.plans import Fingerprint, Plan, read_plan
-    from medseg.training import plan, train
-    from medseg.verdict import Reason, Verdict
-    from medseg.volume import LabelMap, Volume
+if TYPE_CHECKING:  # the same names for type checkers, marked as re-exported
+    from medseg.errors import InputRefused as InputRefused
+    from medseg.errors import MedsegError as MedsegError
+    from medseg.errors import ModelRefused as ModelRefused
+    from medseg.errors import UsageError as UsageError
+    from medseg.evaluation import evaluate as evaluate
+    from medseg.geometry import Geometry as Geometry
+    from medseg.io import inspect as inspect
+    from medseg.io import read as read
+    from medseg.io import read_labels as read_labels
+    from medseg.io import write as write
+    from medseg.labels import Label as Label
+    from medseg.labels import LabelSet as LabelSet
+    from medseg.models import ModelBundle as ModelBundle
+    from medseg.models import load_model as load_model
+    from medseg.pipeline import Segmentation as Segmentation
+    from medseg.pipeline import infer as infer
+    from medseg.plans import Fingerprint as Fingerprint
+    from medseg.plans import Plan as Plan
+    from medseg.plans import read_plan as read_plan
+    from medseg.training import plan as plan
+    from medseg.training import train as train
+    from medseg.verdict import Reason as Reason
+    from medseg.verdict import Verdict as Verdict
+    from medseg.volume import LabelMap as LabelMap
+    from medseg.volume import Volume as Volume
 
 
 def __getattr__(name: str) -> Any:

@@ -105,7 +105,7 @@ class _Lines:
             began, first = now, done  # the same stage of the next case
         self._began[stage] = (began, first, done)
         self._counts_cases |= stage == _CASES and total > 1
-        if self._counts_cases != (stage == _CASES) or now - self._last < _LINE_EVERY_S:
+        if self._counts_cases != (stage == _CASES) or now - self._last < _LINE_EVERY_S or done >= total:
             return
         self._last = now
         parts = [f"{stage}: {done} of {total}"]
