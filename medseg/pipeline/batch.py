@@ -216,7 +216,7 @@ def _write(
     if result.probabilities is not None:
         written["probabilities"] = write(result.probabilities, outputs.probabilities, overwrite=True)
     if preview:
-        from medseg.report import preview_png  # matplotlib, only where a picture is wanted
+        from medseg.report.preview import preview_png  # matplotlib, only where a picture is wanted
 
         preview_png(volume, result.labels, result.measurements, outputs.preview)
         written["preview"] = outputs.preview

@@ -1,0 +1,38 @@
+"""What people may ask for, and how much memory a text means."""
+
+from __future__ import annotations
+
+import pytest
+
+from medseg.errors import UsageError
+from medseg.pipeline import InferOptions
+from medseg.pipeline.options import memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("4GB", 4_000_000_000),
+        ("1.5 mb", 1_500_000),
+        ("2GiB", 2**31),
+        ("512", 512),
+        ("7k", 7000),
+        (None, None),
+        (3, 3),
+    ],
+)
+def test_memory_is_read_in_the_units_people_write(text: str | int | None, count: int | None) -> None:
+    assert memory_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["four", "4XB", "-4GB", "", "4i", "4iB"])
+def test_what_is_no_memory_says_what_would_be(text: str) -> None:
+    with pytest.raises(UsageError, match="4GB or 512MB"):
+        memory_bytes(text)
+
+
+def test_options_out_of_range_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"overlap 1\.0: expected at least 0 and less than 1"):
+        InferOptions(overlap=1.0)
+    with pytest.raises(UsageError, match="max_memory 0"):
+        InferOptions(max_memory=0)
