@@ -204,8 +204,12 @@ class TestWhereOutputsGo:
         with pytest.raises(UsageError, match=r"expected some of nii\.gz, nii, nrrd"):
             infer_files([tmp_path / "scan.nii.gz"], model=model, formats=formats)
 
-    def test_a_dicom_folder_is_never_written_into(self, tmp_path: Path, real_data: Path) -> None:
-        model = save_threshold_model(tmp_path.parent / "large patch", threshold_plan(patch=(256, 256, 16)))
+    def test_a_dicom_folder_is_never_written_into(
+        self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, real_data: Path
+    ) -> None:
+        model = save_threshold_model(
+            tmp_path_factory.mktemp("large") / "m", threshold_plan(patch=(256, 256, 16))
+        )
         series = tmp_path / "series"
         shutil.copytree(real_data / "dicom" / "ct_clean_j2k", series)
         before = names(series)
