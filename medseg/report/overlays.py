@@ -38,7 +38,7 @@ _PAGE_WIDTH, _CASE_HEIGHT = 10.0, 3.2
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
+class ScoredCase:
     """A case with its Dice: of each label by name where there is one, and their mean."""
 
     name: str
@@ -77,7 +77,7 @@ def overlays_png(cases: Sequence[Case], path: str | Path) -> Path:
     ValueError
         If no case has a Dice.
     """
-    chosen = _choose([scored for case in cases if (scored := _score(case)).dice])
+    chosen = choose_cases(cases)
     if not chosen:
         raise ValueError(
             f"none of {len(cases)} cases has a label in its reference or prediction: nothing to draw"
@@ -85,21 +85,23 @@ def overlays_png(cases: Sequence[Case], path: str | Path) -> Path:
     return save_png(_draw(chosen), path)
 
 
-def _score(case: Case) -> _Scored:
-    name, image, reference, prediction = case
-    found = dice_per_label(prediction.data, reference.data, reference.labels.ids)
-    dice = {reference.labels[n].name: score for n, score in found.items() if score is not None}
-    return _Scored(name, image, reference, prediction, dice)
-
-
-def _choose(scored: Sequence[_Scored]) -> list[tuple[str, _Scored]]:
-    ranked = sorted(scored, key=lambda case: (-case.mean, case.name))
+def choose_cases(cases: Sequence[Case]) -> list[tuple[str, ScoredCase]]:
+    """The best, median and worst case by mean Dice, with these words; fewer where there are fewer cases."""
+    scored = (_score(case) for case in cases)
+    ranked = sorted((case for case in scored if case.dice), key=lambda case: (-case.mean, case.name))
     if len(ranked) < 3:
-        return list(zip(("best", "worst") if len(ranked) == 2 else ("the case",), ranked, strict=False))
+        return list(zip(("best", "worst") if len(ranked) == 2 else ("the one case",), ranked, strict=False))
     return [("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])]
 
 
-def _draw(chosen: Sequence[tuple[str, _Scored]]) -> Figure:
+def _score(case: Case) -> ScoredCase:
+    name, image, reference, prediction = case
+    found = dice_per_label(prediction.data, reference.data, reference.labels.ids)
+    dice = {reference.labels[n].name: score for n, score in found.items() if score is not None}
+    return ScoredCase(name, image, reference, prediction, dice)
+
+
+def _draw(chosen: Sequence[tuple[str, ScoredCase]]) -> Figure:
     flat = all(len(planes_worth_showing(case.image.geometry)) == 1 for _, case in chosen)
     block_width = _PAGE_WIDTH - 2 * _MARGIN
     if flat:  # pictures go side by side, volumes below each other
@@ -119,7 +121,7 @@ def _draw(chosen: Sequence[tuple[str, _Scored]]) -> Figure:
     return figure
 
 
-def _layout(case: _Scored, block_width: float) -> tuple[float, float]:
+def _layout(case: ScoredCase, block_width: float) -> tuple[float, float]:
     """Inches per mm, and the height of the panes in inches."""
     planes = planes_worth_showing(case.image.geometry)
     widths, heights = zip(
@@ -131,7 +133,7 @@ def _layout(case: _Scored, block_width: float) -> tuple[float, float]:
 
 
 def _draw_case(
-    figure: Figure, case: _Scored, caption: str, place: tuple[float, float, float], scale: float
+    figure: Figure, case: ScoredCase, caption: str, place: tuple[float, float, float], scale: float
 ) -> None:
     left, top, width = place
     write(axes_inches(figure, left, top, width, _HEAD), 0, 0.35, caption, size=10, va="center")
@@ -154,7 +156,7 @@ def _draw_case(
         left += pane_width + _GAP
 
 
-def _index(case: _Scored, plane: Plane) -> int:
+def _index(case: ScoredCase, plane: Plane) -> int:
     """The slice with most of the reference's largest structure, or the prediction's if there is none."""
     shown = case.reference if case.reference.data.any() else case.prediction
     counts = np.bincount(shown.data.ravel())

@@ -125,9 +125,9 @@ def _entries(present: Sequence[Measurement], labelmap: LabelMap) -> list[tuple[L
 
 
 def _readable(number: float) -> str:
-    """Three figures, without exponents."""
-    decimals = 2 if number < 10 else 1 if number < 100 else 0
-    return f"{number:.{decimals}f}" if number >= 0.01 else f"{number:.1g}"
+    """About three figures, without exponents."""
+    decimals = next((n for n, limit in ((0, 100), (1, 10), (2, 0.1), (3, 0.01)) if number >= limit), 4)
+    return f"{number:.{decimals}f}"
 
 
 def _draw(
