@@ -89,27 +89,27 @@ def test_evaluate_exits_4_where_a_prediction_has_no_reference(tmp_path: Path) ->
 
 
 def test_model_list_names_the_default(
-    bright_model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MEDSEG_MODEL", str(bright_model))
+    monkeypatch.setenv("MEDSEG_MODEL", str(model))
 
     assert main(["model", "list", "--json"]) == 0
 
     entries = {entry["name"]: entry for entry in json.loads(capfd.readouterr().out)["models"]}
-    assert entries["bright"]["default"] is True
-    assert entries["bright"]["labels"] == ["bright part"]
+    assert entries["threshold"]["default"] is True
+    assert entries["threshold"]["labels"] == ["outer", "inner"]
 
 
-def test_model_info_shows_the_card(bright_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["model", "info", str(bright_model)]) == 0
-    assert "brighter than the mean" in capfd.readouterr().out
+def test_model_info_shows_the_card(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "info", str(model)]) == 0
+    assert "# Threshold" in capfd.readouterr().out
 
 
 def test_model_verify_finds_an_altered_card(
-    bright_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["model", "verify", str(bright_model)]) == 0
-    altered = shutil.copytree(bright_model, tmp_path / "altered")
+    assert main(["model", "verify", str(model)]) == 0
+    altered = shutil.copytree(model, tmp_path / "altered")
     (altered / "docs" / "README.md").write_text("a better model")
 
     assert main(["model", "verify", str(altered), "--json"]) == 5

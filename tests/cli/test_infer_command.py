@@ -9,39 +9,40 @@ import numpy as np
 import pytest
 
 from medseg.cli.app import main
+from tests.threshold_model import expected_classes
 
-LABEL = 7
+IDS = np.array([0, 7, 255])
 
 
-def test_segmentation_lies_beside_the_scan_on_its_grid(scan: Path, bright_model: Path) -> None:
-    assert main(["infer", str(scan), "-m", str(bright_model)]) == 0
+def test_segmentation_lies_beside_the_scan_on_its_grid(scan: Path, model: Path) -> None:
+    assert main(["infer", str(scan), "-m", str(model)]) == 0
 
     written = nibabel.load(scan.with_name("scan_seg.nii.gz"))
     original = nibabel.load(scan)
     np.testing.assert_array_equal(written.affine, original.affine)
-    intensities = original.get_fdata()
-    np.testing.assert_array_equal(np.asanyarray(written.dataobj), LABEL * (intensities > intensities.mean()))
+    expected = IDS[expected_classes(original.get_fdata())]
+    np.testing.assert_array_equal(np.asanyarray(written.dataobj), expected)
 
 
 def test_json_is_one_document_on_stdout_and_nothing_else(
-    scan: Path, bright_model: Path, capfd: pytest.CaptureFixture[str]
+    scan: Path, model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["infer", str(scan), "-m", str(bright_model), "--json"]) == 0
+    assert main(["infer", str(scan), "-m", str(model), "--json"]) == 0
 
     (case,) = json.loads(capfd.readouterr().out)["cases"]
     voxel_ml = abs(np.linalg.det(nibabel.load(scan).affine)) / 1000
-    intensities = nibabel.load(scan).get_fdata()
-    (label,) = case["labels"]
-    assert (label["id"], label["name"]) == (LABEL, "bright part")
-    assert label["volume_ml"] == pytest.approx((intensities > intensities.mean()).sum() * voxel_ml, abs=1e-5)
+    expected = IDS[expected_classes(nibabel.load(scan).get_fdata())]
+    assert [(label["id"], label["name"]) for label in case["labels"]] == [(7, "outer"), (255, "inner")]
+    for label in case["labels"]:
+        assert label["volume_ml"] == pytest.approx((expected == label["id"]).sum() * voxel_ml, abs=1e-5)
     assert Path(case["segmentation"]).is_file()
     assert json.loads(scan.with_name("scan_seg.json").read_text())["labels"] == case["labels"]
 
 
 def test_people_read_the_paths_and_the_volume(
-    scan: Path, bright_model: Path, capfd: pytest.CaptureFixture[str]
+    scan: Path, model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["infer", str(scan), "-m", str(bright_model)]) == 0
+    assert main(["infer", str(scan), "-m", str(model)]) == 0
 
     out = capfd.readouterr().out
     assert str(scan.with_name("scan_seg.nii.gz")) in out
@@ -49,12 +50,12 @@ def test_people_read_the_paths_and_the_volume(
 
 
 def test_exit_code_3_where_every_scan_is_refused(
-    tmp_path: Path, bright_model: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     torn = tmp_path / "torn.nii.gz"
     torn.write_bytes(b"\x1f\x8b\x08\x00 no scan")
 
-    assert main(["infer", str(torn), "-m", str(bright_model), "--json"]) == 3
+    assert main(["infer", str(torn), "-m", str(model), "--json"]) == 3
 
     (case,) = json.loads(capfd.readouterr().out)["cases"]
     assert case["verdict"] == "refused"
@@ -63,19 +64,19 @@ def test_exit_code_3_where_every_scan_is_refused(
 
 
 def test_exit_code_4_where_some_are_refused_and_the_others_written(
-    scan: Path, tmp_path: Path, bright_model: Path
+    scan: Path, tmp_path: Path, model: Path
 ) -> None:
     torn = tmp_path / "torn.nii.gz"
     torn.write_bytes(b"\x1f\x8b\x08\x00 no scan")
 
-    assert main(["infer", str(torn), str(scan), "-m", str(bright_model), "-o", str(tmp_path / "out")]) == 4
+    assert main(["infer", str(torn), str(scan), "-m", str(model), "-o", str(tmp_path / "out")]) == 4
 
     assert (tmp_path / "out" / "scan_seg.nii.gz").is_file()
     assert not (tmp_path / "out" / "torn_seg.nii.gz").exists()
 
 
-def test_exit_code_5_where_the_model_was_altered(scan: Path, bright_model: Path, tmp_path: Path) -> None:
-    altered = shutil.copytree(bright_model, tmp_path / "altered")
+def test_exit_code_5_where_the_model_was_altered(scan: Path, model: Path, tmp_path: Path) -> None:
+    altered = shutil.copytree(model, tmp_path / "altered")
     onnx = altered / "models" / "model.onnx"
     onnx.write_bytes(onnx.read_bytes() + b"\0")
 
@@ -99,9 +100,9 @@ def test_exit_code_5_where_the_model_was_altered(scan: Path, bright_model: Path,
     ],
 )
 def test_exit_code_2_and_one_line_for_a_wrong_call(
-    arguments: list[str], scan: Path, bright_model: Path, capfd: pytest.CaptureFixture[str]
+    arguments: list[str], scan: Path, model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    filled = [text.format(scan=scan, model=bright_model) for text in arguments]
+    filled = [text.format(scan=scan, model=model) for text in arguments]
 
     assert main(filled) == 2
 
@@ -111,16 +112,16 @@ def test_exit_code_2_and_one_line_for_a_wrong_call(
     assert captured.err.count("\n") == 1
 
 
-def test_allow_takes_commas_and_repeats(scan: Path, bright_model: Path) -> None:
+def test_allow_takes_commas_and_repeats(scan: Path, model: Path) -> None:
     arguments = ["--allow", "tilt,shear", "--allow", "missing-slices"]
-    assert main(["infer", str(scan), "-m", str(bright_model), *arguments]) == 0
+    assert main(["infer", str(scan), "-m", str(model), *arguments]) == 0
 
     options = json.loads(scan.with_name("scan_seg.json").read_text())["provenance"]["options"]
     assert options["allow"] == ["missing-slices", "shear", "tilt"]
 
 
-def test_second_call_computes_nothing_and_other_options_are_refused(scan: Path, bright_model: Path) -> None:
-    call = ["infer", str(scan), "-m", str(bright_model)]
+def test_second_call_computes_nothing_and_other_options_are_refused(scan: Path, model: Path) -> None:
+    call = ["infer", str(scan), "-m", str(model)]
     assert main(call) == 0
     written = scan.with_name("scan_seg.nii.gz")
     first = written.stat().st_mtime_ns
