@@ -201,7 +201,7 @@ def _write(
 ) -> dict[str, Any]:
     """Write every output of a case; the sidecar says "interrupted" until the last one is in place."""
     start = perf_counter()
-    outputs.sidecar.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(outputs.sidecar.parent)
     unfinished = Verdict.of(
         "failed", INTERRUPTED, "medseg was stopped while it wrote the outputs of this case: run it again"
     )
@@ -226,3 +226,10 @@ def _write(
     document["timings_s"]["total"] = round(document["timings_s"]["total"] + writing, 4)
     write_text(outputs.sidecar, sidecar_text(document))
     return document
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteFailed(f"{folder}: the folder could not be made: {error.strerror}") from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +338,15 @@ class TestManyCases:
         (case,) = report.cases
         assert (case["verdict"], case["reasons"][0]["code"]) == ("failed", "write-failed")
 
+    def test_an_out_that_cannot_be_a_folder_fails_the_case_by_name(
+        self, tmp_path: Path, model: ModelBundle
+    ) -> None:
+        save_scan(tmp_path / "a.nii.gz")
+        (tmp_path / "taken").write_text("a file")
+        (case,) = infer_files([tmp_path / "a.nii.gz"], model=model, out=tmp_path / "taken").cases
+        assert (case["verdict"], case["reasons"][0]["code"]) == ("failed", "write-failed")
+        assert "taken" in case["reasons"][0]["message"]
+
     def test_too_little_memory_fails_the_case_by_name(self, tmp_path: Path, model: ModelBundle) -> None:
         save_scan(tmp_path / "a.nii.gz")
         (case,) = infer_files([tmp_path / "a.nii.gz"], model=model, max_memory="10 kB").cases
@@ -505,3 +516,17 @@ def test_an_image_without_spacing_has_null_volumes_with_a_reason(tmp_path: Path)
     for label in case["labels"]:
         assert label["volume_ml"] is None
         assert label["reason"]
+
+
+def test_a_cold_infer_loads_only_what_it_needs(tmp_path: Path, model: ModelBundle) -> None:
+    save_scan(tmp_path / "scan.nii.gz")
+    code = f"""
+import sys
+from medseg.pipeline import infer_files
+report = infer_files([{str(tmp_path / "scan.nii.gz")!r}], model={str(model.path)!r}, device="cpu")
+heavy = "torch monai scipy pandas matplotlib SimpleITK pydicom nibabel PIL cc3d onnx".split()
+print(report.exit_code, [name for name in heavy if name in sys.modules])
+"""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout.split(maxsplit=1) == ["0", "[]\n"], done.stdout + done.stderr
