@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.errors import InputRefused, UsageError, WriteFailed
+from medseg.errors import InputRefused, MedsegError, UsageError, WriteFailed
 from medseg.geometry import Geometry
 from medseg.io.raster import Raster
 from medseg.verdict import OK, Verdict
@@ -168,9 +168,9 @@ def _read_tiff(path: Path, series: int | None) -> tuple[NDArray[Any], Verdict, t
                     "warning", "palette", "a picture with a palette: its indices are taken as values"
                 )
             return pixels, verdict, _imagej_spacing(tiff, page)
+    except MedsegError:
+        raise
     except (TiffFileError, ValueError, KeyError, IndexError, struct.error, zlib.error, EOFError) as error:
-        if isinstance(error, InputRefused | UsageError):
-            raise
         raise _refused(
             path, "corrupt", f"it cannot be decoded ({type(error).__name__}); copy it again"
         ) from None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.errors import InputRefused, UsageError
+from medseg.errors import InputRefused, MedsegError, UsageError
 from medseg.geometry import Geometry
 from medseg.io import nifti_header as headers
 from medseg.io import nifti_labels
@@ -48,9 +48,9 @@ def read(path: Path, *, series: int | None = None) -> Raster:
     header_path, data_path = _pair(path)
     try:
         return _read(path, header_path, data_path, series)
+    except MedsegError:
+        raise
     except ValueError as error:
-        if isinstance(error, InputRefused):
-            raise
         raise _refused(path, "bad-header", f"{error}. The header is damaged or not NIfTI's") from None
 
 
