@@ -58,6 +58,8 @@ class OpenVinoBackend:
             "device_name": core.get_property("CPU", "FULL_DEVICE_NAME"),
             "precision": used,
             "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
+            "streams": int(compiled.get_property("NUM_STREAMS")),
+            "cpu_pinning": bool(compiled.get_property("ENABLE_CPU_PINNING")),
             "batch_size": self.batch_size,
             "chosen_because": why,
         }
