@@ -57,7 +57,7 @@ def axes_inches(figure: Figure, left: float, top: float, width: float, height: f
     return axes
 
 
-def grey_window(volume: Volume) -> tuple[float, float]:
+def display_window(volume: Volume) -> tuple[float, float]:
     """Intensities shown as black and white: soft tissue for CT, else percentiles 0.5 and 99.5."""
     data = volume.data[0]
     sample = data.ravel()[:: max(1, data.size // 500_000)]

@@ -15,10 +15,10 @@ from medseg.report.drawing import (
     FAINT,
     INK,
     axes_inches,
+    display_window,
     draw_letters,
     draw_mask,
     draw_slice,
-    grey_window,
     new_figure,
     rgb,
     save_png,
@@ -137,7 +137,7 @@ def _draw_case(
 ) -> None:
     left, top, width = place
     write(axes_inches(figure, left, top, width, _HEAD), 0, 0.35, caption, size=10, va="center")
-    window = grey_window(case.image)
+    window = display_window(case.image)
     for plane in planes_worth_showing(case.image.geometry):
         index = _index(case, plane)
         image, reference, prediction = (

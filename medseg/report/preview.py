@@ -15,11 +15,11 @@ from medseg.labels import Label
 from medseg.measure import Measurement, measure
 from medseg.report.drawing import (
     axes_inches,
+    display_window,
     draw_letters,
     draw_mask,
     draw_scale_bar,
     draw_slice,
-    grey_window,
     new_figure,
     rgb,
     save_png,
@@ -147,7 +147,7 @@ def _draw(
     figure = new_figure(page_width, _TITLE + panes_height + _GAP + legend.height + _MARGIN)
     header = axes_inches(figure, _MARGIN, 0, text_width, _TITLE)
     write(header, 0, 0.45, shortened(title, int(text_width / 0.11)), size=12, weight="bold", va="center")
-    window = grey_window(volume)
+    window = display_window(volume)
     left = (page_width - sum(widths) * scale - gaps) / 2
     for n, pane in enumerate(panes):
         width, height = widths[n] * scale, heights[n] * scale

@@ -15,7 +15,7 @@ from PIL import Image
 from medseg.geometry import Geometry
 from medseg.labels import Label, LabelSet
 from medseg.measure import measure
-from medseg.report.drawing import grey_window
+from medseg.report.drawing import display_window
 from medseg.report.overlays import choose_cases
 from medseg.report.preview import preview_png
 from medseg.report.training import curves_png, overlays_png
@@ -164,15 +164,15 @@ def test_scans_without_contrast_or_finite_voxels_are_still_drawn(tmp_path, fill)
 
 def test_ct_is_shown_in_a_soft_tissue_window_and_others_by_percentiles():
     volume, _ = _scan((20, 20, 20), box=(slice(0, 1),) * 3)
-    low, high = grey_window(volume)
+    low, high = display_window(volume)
     assert 60 < low < 90
     assert 110 < high < 140
     ct = replace(volume, source=Source(modality="CT"))
-    assert grey_window(ct) == (-160.0, 240.0)
+    assert display_window(ct) == (-160.0, 240.0)
     air = volume.data.copy()
     air[0, :3] = -1000
-    assert grey_window(replace(volume, data=air)) == (-160.0, 240.0)
-    assert grey_window(replace(volume, data=air, source=Source(modality="MR"))) != (-160.0, 240.0)
+    assert display_window(replace(volume, data=air)) == (-160.0, 240.0)
+    assert display_window(replace(volume, data=air, source=Source(modality="MR"))) != (-160.0, 240.0)
 
 
 def test_importing_the_room_loads_no_matplotlib_and_drawing_no_pyplot(tmp_path):

@@ -1,0 +1,1 @@
+"""medseg in napari: scans and segmentations open where they lie in the patient."""

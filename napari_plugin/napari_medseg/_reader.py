@@ -1,0 +1,70 @@
+"""The reader of the manifest: files and DICOM folders to layers, by medseg's own rules."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import medseg
+from medseg.io.files import EXTENSIONS, extension, is_dicom_file, stem
+from napari_medseg.layers import LayerData, image_layers, labels_layer
+
+Paths = str | list[str]
+
+# How label maps are called: medseg's own outputs, BIDS, and the folders of training datasets.
+_LABEL_NAME = re.compile(r"(?:^|[_\-.])(?:d?seg|labels?|masks?)$", re.IGNORECASE)
+_LABEL_FOLDER = re.compile(r"^(?:labels?(?:Tr|Ts)?|masks?|segmentations?)$", re.IGNORECASE)
+_FILES_LOOKED_AT = 200  # of a folder, before it counts as no DICOM series
+
+
+def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
+    """The reader of a path, or None where another plugin has to read it.
+
+    Known by the name alone, so that napari asks quickly; a folder is known by its first DICOM file.
+    """
+    paths = [Path(p) for p in _listed(path)]
+    return read_layers if paths and all(_is_known(p) for p in paths) else None
+
+
+def read_layers(path: Paths) -> list[LayerData]:
+    """The layers of one or several paths. What medseg finds wrong with a scan becomes napari's warning.
+
+    Raises
+    ------
+    medseg.InputRefused
+        napari shows the message, which names the fault and the cure.
+    """
+    return [layer for one in _listed(path) for layer in _layers(Path(one))]
+
+
+def is_label_map(path: Path) -> bool:
+    """Whether a file is called like a segmentation: ``*_seg``, ``*.seg.nrrd``, or in ``labelsTr/``.
+
+    Another label map opens as an image; "Convert to Labels" in napari's layer menu turns it round.
+    """
+    if path.is_dir():
+        return False
+    named = extension(path) == ".seg.nrrd" or _LABEL_NAME.search(stem(path)) is not None
+    return named or _LABEL_FOLDER.match(path.parent.name) is not None
+
+
+def _layers(path: Path) -> list[LayerData]:
+    item = medseg.read_labels(path) if is_label_map(path) else medseg.read(path)
+    for reason in item.verdict.reasons:
+        warnings.warn(f"{path.name}: {reason.message}", stacklevel=2)
+    if isinstance(item, medseg.LabelMap):
+        return [labels_layer(item, stem(path))]
+    return image_layers(item, stem(path))
+
+
+def _is_known(path: Path) -> bool:
+    if path.is_dir():
+        return any(is_dicom_file(file) for file in islice(path.iterdir(), _FILES_LOOKED_AT))
+    return extension(path) in EXTENSIONS or is_dicom_file(path)
+
+
+def _listed(path: Paths) -> list[str]:
+    return [path] if isinstance(path, str) else list(path)

@@ -1,0 +1,172 @@
+"""Geometry <-> layer transform; Volume and LabelMap <-> layer. No viewer, no Qt, no import of napari.
+
+napari shows the last two axes of a layer, the first of them downwards. A layer's axes therefore run
+towards the patient's feet, back and left (I, P, L): it opens in axial slices in radiological
+convention, and rolling the axes gives sagittal and coronal slices the right way up as well.
+
+napari slices layers along their own axes only, so an oblique grid is shown in its own planes: layer
+coordinates are then the patient's millimetres turned onto the grid. `LayerGrid.to_patient` gives the
+exact point of the patient all the same, for any affine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medseg import Geometry, LabelMap, LabelSet, Volume
+from medseg.report import display_window
+from medseg.volume import Source
+
+LayerData = tuple[Any, dict[str, Any], str]
+Floats = NDArray[np.float64]
+
+METADATA_KEY = "medseg"
+_WORLD_OF_LAYER_AXIS = (2, 1, 0)  # S, A, R; the layer runs the other way
+_PLANES = ("axial", "coronal", "sagittal")  # a slider's name is the plane it leafs through
+_PICTURE = ("row", "column")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerGrid:
+    """How a grid's arrays become a layer's, and a layer's coordinates the patient's.
+
+    Parameters
+    ----------
+    geometry
+        The grid. An ``is_2d`` one gives layers of two axes, others of three.
+    """
+
+    geometry: Geometry
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The array axis that each layer axis runs along: axial, coronal, sagittal slices."""
+        closest = self.geometry.closest_world_axes
+        axes = tuple(closest.index(world) for world in _WORLD_OF_LAYER_AXIS)
+        return tuple(axis for axis in axes if axis != 2) if self.geometry.is_2d else axes
+
+    @property
+    def flipped(self) -> tuple[bool, ...]:
+        """Whether a layer axis runs against its array axis."""
+        return tuple(self.geometry.orientation[axis] in "RAS" for axis in self.axes)
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """Millimetres per step along each layer axis; 1 per pixel where the spacing is unknown."""
+        return tuple(self.geometry.spacing[axis] for axis in self.axes)
+
+    @property
+    def translate(self) -> tuple[float, ...]:
+        """Layer coordinates of the layer's first voxel.
+
+        On a grid along the patient's axes they are the point's (I, P, L) in mm, so layers of different
+        grids lie on each other. On an oblique grid the grid's centre keeps its place. Without known
+        spacing there is no such place, and the layer begins at 0.
+        """
+        if not self.geometry.spacing_known:
+            return (0.0,) * len(self.axes)
+        shape = np.array([self.geometry.shape[axis] for axis in self.axes])
+        centre = self.geometry.index_to_world((np.array(self.geometry.shape) - 1) / 2)
+        worlds = [self.geometry.closest_world_axes[axis] for axis in self.axes]
+        first = -centre[worlds] - (shape - 1) / 2 * np.array(self.scale)
+        return tuple(float(x) for x in first)
+
+    def to_layer(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The array (I, J, K) in the order of the layer: a view, so what is painted is in both."""
+        if self.geometry.is_2d:
+            array = array[:, :, 0]
+        return np.flip(array.transpose(self.axes), self._flips)
+
+    def to_array(self, layer_data: NDArray[Any]) -> NDArray[Any]:
+        """The way back: layer data as an array (I, J, K), again a view."""
+        array = np.flip(layer_data, self._flips).transpose(np.argsort(self.axes))
+        return array[:, :, None] if self.geometry.is_2d else array
+
+    def to_patient(self, point: ArrayLike) -> Floats:
+        """World points RAS+ mm (..., 3) of layer coordinates (..., 3), or (..., 2) for a picture."""
+        steps = (np.asarray(point, dtype=np.float64) - self.translate) / self.scale
+        index = np.zeros((*steps.shape[:-1], 3))
+        for n, (axis, flipped) in enumerate(zip(self.axes, self.flipped, strict=True)):
+            last = self.geometry.shape[axis] - 1
+            index[..., axis] = last - steps[..., n] if flipped else steps[..., n]
+        return self.geometry.index_to_world(index)
+
+    def from_patient(self, world: ArrayLike) -> Floats:
+        """Layer coordinates of world points RAS+ mm (..., 3). For a picture, of their projection on it."""
+        index = self.geometry.world_to_index(world)
+        steps = []
+        for axis, flipped in zip(self.axes, self.flipped, strict=True):
+            last = self.geometry.shape[axis] - 1
+            steps.append(last - index[..., axis] if flipped else index[..., axis])
+        return np.stack(steps, axis=-1) * self.scale + self.translate
+
+    @property
+    def _flips(self) -> tuple[int, ...]:
+        return tuple(n for n, flipped in enumerate(self.flipped) if flipped)
+
+
+def image_layers(volume: Volume, name: str) -> list[LayerData]:
+    """A scan as napari takes it: one grey layer for each channel, or one of colours for an RGB picture.
+
+    Layers share memory with the volume.
+    """
+    grid = LayerGrid(volume.geometry)
+    options = _placed(grid, volume.source)
+    if volume.source.format == "image" and len(volume.data) in (3, 4):
+        colours = np.stack([grid.to_layer(channel) for channel in volume.data], axis=-1)
+        return [(colours, {**options, "name": name, "rgb": True}, "image")]
+    layers: list[LayerData] = []
+    for n in range(len(volume.data)):
+        channel = Volume(volume.data[n : n + 1], volume.geometry, volume.source)
+        title = name if len(volume.data) == 1 else f"{name} [{n}]"
+        shown = {**options, "name": title, "contrast_limits": display_window(channel)}
+        if n:
+            shown |= {"blending": "additive", "visible": False}
+        layers.append((grid.to_layer(volume.data[n]), shown, "image"))
+    return layers
+
+
+def labels_layer(labelmap: LabelMap, name: str) -> LayerData:
+    """A segmentation as napari takes it, with the label set's colours; names show in the status bar.
+
+    The layer shares memory with the label map.
+    """
+    grid = LayerGrid(labelmap.geometry)
+    options = _placed(grid, labelmap.source)
+    options["metadata"][METADATA_KEY]["labels"] = labelmap.labels
+    # None is the colour of ids that are not in the set yet: a new label is seen while it is painted.
+    colours: dict[int | None, tuple[float, ...]] = {None: (1.0, 1.0, 1.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
+    colours |= {label.id: (*(c / 255 for c in label.colour), 1.0) for label in labelmap.labels}
+    names = {"index": [0, *labelmap.labels.ids], "name": [labelmap.labels.background, *labelmap.labels.names]}
+    options |= {"name": name, "colormap": colours, "features": names, "opacity": 0.5}
+    return grid.to_layer(labelmap.data), options, "labels"
+
+
+def labelmap_of(layer_data: NDArray[Any], metadata: dict[str, Any]) -> LabelMap:
+    """The label map behind a labels layer that `labels_layer` made, as it has been painted since.
+
+    Raises
+    ------
+    KeyError
+        If the layer is not medseg's: nothing says on which grid it stands.
+    """
+    kept = metadata[METADATA_KEY]
+    data = LayerGrid(kept["geometry"]).to_array(layer_data)
+    known: LabelSet = kept["labels"]
+    return LabelMap(data, kept["geometry"], known, kept["source"])
+
+
+def _placed(grid: LayerGrid, source: Source) -> dict[str, Any]:
+    flat = grid.geometry.is_2d
+    unit = "mm" if grid.geometry.spacing_known else "pixel"
+    return {
+        "scale": grid.scale,
+        "translate": grid.translate,
+        "axis_labels": _PICTURE if flat else _PLANES,
+        "units": (unit,) * len(grid.axes),
+        "metadata": {METADATA_KEY: {"geometry": grid.geometry, "source": source}},
+    }
