@@ -32,7 +32,7 @@ def watch(event, args):
     starts = event in ("os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen")
     if starts and "fc-list" in str(args):
         return
-    if starts or event.startswith("socket."):
+    if starts or (event.startswith("socket.") and event != "socket.gethostname"):
         with open(os.environ["WATCH_LOG"], "a") as log:
             log.write(f"{event} {args}\\n")
         raise PermissionError(f"{event} is not allowed here")
