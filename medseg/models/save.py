@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 import medseg
 from medseg.errors import ModelRefused, UsageError, WriteFailed
 from medseg.models.bundle import ModelBundle, open_folder
+from medseg.models.folders import whole_folder, write_synced
 from medseg.models.manifest import (
     CARD,
     LICENCE,
@@ -81,10 +79,7 @@ def save_bundle(
         _plain(training, "training"),
         _plain(scores, "scores"),
     )
-    _refuse_other_content(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.parent / f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
-    try:
+    with whole_folder(folder, marker=MANIFEST) as part:
         _write_files(part, plan, weights, build_onnx, scope, card, licence)
         manifest = Manifest(
             name=plan.name,
@@ -92,17 +87,13 @@ def save_bundle(
             precision=precision,
             scope=scope,
             plan=plan,
-            files={name: file_sha256(part / name) for name in _written(part)},
             execution=execution,
             training=training,
             scores=scores,
+            files={name: file_sha256(part / name) for name in _written(part)},
         )
-        _write(part / MANIFEST, manifest.to_yaml().encode("utf-8"))
+        write_synced(part / MANIFEST, manifest.to_yaml().encode("utf-8"))
         bundle = _verified(part)
-        _take_name(part, folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     return replace(bundle, path=folder)
 
 
@@ -117,26 +108,17 @@ def _write_files(
 ) -> None:
     from safetensors.numpy import save
 
-    (part / WEIGHTS).parent.mkdir(parents=True)
-    _write(part / WEIGHTS, save({name: np.ascontiguousarray(value) for name, value in weights.items()}))
+    write_synced(part / WEIGHTS, save({name: np.ascontiguousarray(value) for name, value in weights.items()}))
     if build_onnx is not None:
-        _write(part / ONNX, build_onnx(part / WEIGHTS))
+        write_synced(part / ONNX, build_onnx(part / WEIGHTS))
     metadata = json.dumps(monai_metadata(plan, scope), indent=2, allow_nan=False)
-    _write(part / METADATA, metadata.encode("utf-8"))
-    _write(part / LICENCE, licence.encode("utf-8"))
-    _write(part / CARD, card.encode("utf-8"))
+    write_synced(part / METADATA, metadata.encode("utf-8"))
+    write_synced(part / LICENCE, licence.encode("utf-8"))
+    write_synced(part / CARD, card.encode("utf-8"))
 
 
 def _written(part: Path) -> list[str]:
     return sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _verified(part: Path) -> ModelBundle:
@@ -149,28 +131,6 @@ def _verified(part: Path) -> ModelBundle:
     if findings:
         raise WriteFailed("the bundle just written is faulty: " + "; ".join(x.message for x in findings))
     return bundle
-
-
-def _take_name(part: Path, folder: Path) -> None:
-    """Rename ``part`` to ``folder``; a folder cannot be replaced in one step, so the old one steps aside."""
-    if not folder.exists():
-        part.rename(folder)
-        return
-    old = part.with_suffix(".old")
-    folder.rename(old)
-    try:
-        part.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old)
-
-
-def _refuse_other_content(folder: Path) -> None:
-    if folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir())):
-        return
-    if folder.exists():
-        raise UsageError(f"{folder}: exists and is no model bundle: choose another folder")
 
 
 def _plain(values: Mapping[str, Any], name: str) -> dict[str, Any]:

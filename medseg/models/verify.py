@@ -117,7 +117,7 @@ def _equal(inside: NDArray[Any], truth: NDArray[Any]) -> bool:
 
 
 def _may_be_idle(name: str, weights: Weights, used: set[str]) -> bool:
-    """Deep supervision's heads; and a tensor that is equal to one in use, which may stand for both."""
-    if "deep_supervision" in name:
+    """What an exporter rightly leaves out: deep supervision's heads, a bias of zeros, a tensor's equal."""
+    if "deep_supervision" in name or not weights[name].any():
         return True
     return any(np.array_equal(weights[name], weights[other]) for other in used)

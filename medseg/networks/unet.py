@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from monai.networks.nets import DynUNet
 from torch import nn
 
+from medseg.errors import PlanInvalid
 from medseg.plans import Plan
 
 
@@ -24,19 +27,33 @@ class UNet(DynUNet):  # type: ignore[misc]  # MONAI ships no types
 
 
 def build_unet(plan: Plan) -> nn.Module:
-    """A U-Net with instance normalisation and leaky ReLU, sized by ``plan.network``."""
+    """A U-Net with instance normalisation and leaky ReLU, sized by ``plan.network``.
+
+    Raises
+    ------
+    PlanInvalid
+        If the plan has fewer than three stages.
+    """
+    stages = len(plan.network.features)
+    if stages < 3:
+        raise PlanInvalid(f"network.features: {stages} stages, a unet needs at least 3; give features and strides")
+    return UNet(**dynunet_arguments(plan))
+
+
+def dynunet_arguments(plan: Plan) -> dict[str, Any]:
+    """What MONAI's own DynUNet takes to be this network, as plain values (JSON)."""
     net = plan.network
-    return UNet(
-        spatial_dims=plan.dimensions,
-        in_channels=len(plan.channels),
-        out_channels=len(plan.class_ids),
-        kernel_size=net.kernel_sizes or [3] * len(net.features),
-        strides=net.strides,
-        upsample_kernel_size=net.strides[1:],
-        filters=net.features,
-        dropout=net.dropout or None,
-        norm_name=("INSTANCE", {"affine": True}),
-        deep_supervision=net.deep_supervision > 0,
-        deep_supr_num=max(1, net.deep_supervision),
-        res_block=net.residual,
-    )
+    return {
+        "spatial_dims": plan.dimensions,
+        "in_channels": len(plan.channels),
+        "out_channels": len(plan.class_ids),
+        "kernel_size": [list(k) for k in net.kernel_sizes] or [3] * len(net.features),
+        "strides": [list(s) for s in net.strides],
+        "upsample_kernel_size": [list(s) for s in net.strides[1:]],
+        "filters": list(net.features),
+        "dropout": net.dropout or None,
+        "norm_name": ["INSTANCE", {"affine": True}],
+        "deep_supervision": net.deep_supervision > 0,
+        "deep_supr_num": max(1, net.deep_supervision),
+        "res_block": net.residual,
+    }

@@ -248,7 +248,7 @@ def test_a_bundle_is_replaced_whole(save, bundle):
 def test_a_folder_that_is_no_bundle_is_never_replaced(save, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("x", encoding="utf-8")
-    with pytest.raises(UsageError, match="no model bundle"):
+    with pytest.raises(UsageError, match="not an earlier export"):
         save(tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter.tex").exists()
 
