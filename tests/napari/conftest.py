@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -18,16 +19,22 @@ def napari():
     """napari itself. Its import warns of what its own dependencies will drop; ours must not."""
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         pytest.skip("no display: run under xvfb-run")
+    # Without its system libraries Qt ends the whole process, so another one tries first.
+    probe = "from qtpy.QtWidgets import QApplication; QApplication([])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"Qt opens no window here: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip("napari", reason="napari is not installed: pip install medseg[napari]")
 
 
 @pytest.fixture
-def viewer(napari, qtbot):
+def viewer(napari, request):
     """A window of its own, closed afterwards, with medseg's manifest registered as an install would."""
     import npe2
 
+    request.getfixturevalue("qtbot")  # only now: it starts Qt
     manager = npe2.PluginManager.instance()
     manifest = npe2.PluginManifest.from_file(MANIFEST)
     installed = manifest.name in manager
