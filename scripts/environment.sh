@@ -14,16 +14,16 @@ as_root() {
   else return 1; fi
 }
 
-# install_packages PACKAGE...: with apt where that is allowed, else say what to install.
-install_packages() {
-  say "The system lacks: $*"
-  if command -v apt-get >/dev/null && as_root true; then
+# try_packages PACKAGE...: installs with apt where that is allowed; fails quietly where it is not.
+try_packages() {
+  say "The system lacks some of: $*"
+  command -v apt-get >/dev/null && as_root true &&
     as_root apt-get update -qq &&
-      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
-      stop "apt-get could not install: $*"
-  else
-    stop "install these packages with your system's package manager, then run this again: $*"
-  fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+need_packages() {
+  try_packages "$@" || stop "install these with your system's package manager, then run this again: $*"
 }
 
 # The first Python of at least 3.11 on the PATH; empty where there is none.
@@ -42,12 +42,12 @@ make_venv() {
   local python
   python="$(find_python)"
   if [ -z "$python" ]; then
-    install_packages python3 python3-venv
+    need_packages python3 python3-venv
     python="$(find_python)"
     [ -n "$python" ] || stop "medseg needs Python 3.11 or later; this system's package is older"
   fi
   if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    install_packages "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+    need_packages "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
   fi
   say "Creating .venv with $("$python" --version)"
   "$python" -m venv --clear .venv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 import medseg
 from medseg.cli.console import print_json, print_reasons, print_table
 from medseg.cli.options import Json
+from medseg.cli.progress import working
 
 app = typer.Typer(
     help="Model bundles: list, look at, verify, export.",
@@ -68,6 +70,31 @@ def verify(model: Model, as_json: Json = False) -> None:
         print_reasons(bundle.name, status, reasons)
     if reasons:
         raise typer.Exit(5)
+
+
+@app.command(epilog="[bold]Example[/bold]\nmedseg model export hippocampus --monai -o hippocampus_monai")
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="The folder to write.")],
+    monai: Annotated[
+        bool,
+        typer.Option(
+            "--monai", help="A full MONAI Bundle, which `python -m monai.bundle run` runs without medseg."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a model in the form of another tool. There is one so far: --monai."""
+    if not monai:
+        raise medseg.UsageError("export: say in which form; --monai is the only one so far")
+    from medseg.training.monai_export import export_monai
+
+    with working(quiet=True):
+        written = export_monai(medseg.load_model(model), out)
+    if as_json:
+        print_json({"format_version": 1, "model": model, "output": str(written)})
+    else:
+        typer.echo(str(written))
 
 
 def _facts(bundle: medseg.ModelBundle) -> dict[str, Any]:

@@ -118,6 +118,11 @@ def test_model_verify_finds_an_altered_card(
     assert "docs/README.md" in document["reasons"][0]["message"]
 
 
+def test_model_export_asks_for_a_form(model: Path, tmp_path: Path) -> None:
+    assert main(["model", "export", str(model), "-o", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_doctor_knows_this_machine(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == 0
 
