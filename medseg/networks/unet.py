@@ -12,7 +12,7 @@ from medseg.errors import PlanInvalid
 from medseg.plans import Plan
 
 
-class UNet(DynUNet):  # type: ignore[misc]  # MONAI ships no types
+class UNet(DynUNet):
     """DynUNet whose deep-supervision heads stay at their own resolution.
 
     DynUNet enlarges every head to the full patch and stacks them, which costs memory for nothing: the
@@ -36,7 +36,9 @@ def build_unet(plan: Plan) -> nn.Module:
     """
     stages = len(plan.network.features)
     if stages < 3:
-        raise PlanInvalid(f"network.features: {stages} stages, a unet needs at least 3; give features and strides")
+        raise PlanInvalid(
+            f"network.features: {stages} stages, a unet needs at least 3; give features and strides"
+        )
     return UNet(**dynunet_arguments(plan))
 
 

@@ -109,7 +109,7 @@ def _rotation(angles: Tensor, dimensions: int) -> Tensor:
 def _displacement(
     batch: int, patch: tuple[int, ...], how: AugmentationPlan, moves: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Smooth random displacements (B, *patch, d) in voxels: a coarse Gaussian field, enlarged linearly twice over."""
+    """Smooth random displacements (B, *patch, d) in voxels: a coarse Gaussian field, enlarged linearly twice."""
     dimensions = len(patch)
     coarse = [max(3, math.ceil(n / how.elastic_spacing_voxels) + 1) for n in patch]
     field = torch.randn(batch, dimensions, *coarse, generator=generator, device=moves.device)
@@ -215,11 +215,15 @@ def _coarsen(image: Tensor, factor: float) -> Tensor:
     return functional.interpolate(small, size=image.shape[2:], mode=mode, align_corners=False)
 
 
-def _each(images: Tensor, chosen: Tensor, amounts: Tensor, change: Callable[[Tensor, float], Tensor]) -> Tensor:
+def _each(
+    images: Tensor, chosen: Tensor, amounts: Tensor, change: Callable[[Tensor, float], Tensor]
+) -> Tensor:
     """Apply a per-sample change, with its own amount, to the chosen samples."""
     return torch.cat(
         [
-            change(images[n : n + 1], float(amounts.flatten()[n])) if chosen.flatten()[n] > 0 else images[n : n + 1]
+            change(images[n : n + 1], float(amounts.flatten()[n]))
+            if chosen.flatten()[n] > 0
+            else images[n : n + 1]
             for n in range(len(images))
         ]
     )
@@ -231,4 +235,3 @@ def _chosen(batch: int, probability: float, generator: torch.Generator) -> Tenso
 
 def _uniform(batch: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     return torch.rand(batch, generator=generator, device=generator.device) * (high - low) + low
-

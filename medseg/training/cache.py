@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,8 @@ def _preprocess(case: Case, plan: Plan, place: Path) -> None:
     place.mkdir(parents=True)
     np.save(place / "image.npy", np.ascontiguousarray(image))
     np.save(place / "classes.npy", np.ascontiguousarray(classes))
-    np.savez(place / "locations.npz", **{str(c): v for c, v in _locations(classes, len(plan.class_ids)).items()})
+    locations: dict[str, Any] = {str(c): v for c, v in _locations(classes, len(plan.class_ids)).items()}
+    np.savez(place / "locations.npz", **locations)
     files.write_text(place / "done", "complete\n")
 
 

@@ -31,7 +31,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputRefused(f"{path}: not a readable checkpoint: {error}", code="bad-checkpoint", path=path) from error
+        raise InputRefused(
+            f"{path}: not a readable checkpoint: {error}", code="bad-checkpoint", path=path
+        ) from error
     if not isinstance(state, dict) or state.get("format_version") != 1:
-        raise InputRefused(f"{path}: a checkpoint of another version of medseg", code="bad-checkpoint", path=path)
+        raise InputRefused(
+            f"{path}: a checkpoint of another version of medseg", code="bad-checkpoint", path=path
+        )
     return state

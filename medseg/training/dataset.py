@@ -117,8 +117,8 @@ def _read_folders(path: Path) -> Dataset:
             orphans.append(label.name)
     if orphans:
         raise InputRefused(
-            f"{path}: no image in images/ has the name of label(s) {', '.join(orphans[:5])}: name both alike, "
-            f"e.g. images/case1.nii.gz and labels/case1.nii.gz",
+            f"{path}: no image in images/ has the name of label(s) {', '.join(orphans[:5])}: name both "
+            f"alike, e.g. images/case1.nii.gz and labels/case1.nii.gz",
             code="label-without-image",
             path=path,
         )
@@ -151,7 +151,9 @@ def _read_list(path: Path) -> Dataset:
         if not row.get("label") or not all(row.get(c) for c in columns):
             raise InputRefused(f"{path}, line {number}: an empty path", code="missing-columns", path=path)
         label = path.parent / row["label"]
-        cases.append(Case(row.get("case_id") or files.stem(label), tuple(path.parent / row[c] for c in columns), label))
+        cases.append(
+            Case(row.get("case_id") or files.stem(label), tuple(path.parent / row[c] for c in columns), label)
+        )
     channels = tuple(c.removeprefix("image_") for c in columns)
     return _dataset(path, "list", channels, tuple(_modality(c) for c in channels), labels, cases)
 
@@ -171,7 +173,9 @@ def _dataset(
 
 def _check_files(dataset: Dataset) -> None:
     if not dataset.cases:
-        raise InputRefused(f"{dataset.path}: no case with an image and a label", code="no-cases", path=dataset.path)
+        raise InputRefused(
+            f"{dataset.path}: no case with an image and a label", code="no-cases", path=dataset.path
+        )
     faults = []
     seen: set[str] = set()
     for case in dataset.cases:
@@ -187,7 +191,10 @@ def _check_files(dataset: Dataset) -> None:
         listing = "\n  ".join(text for _, text in faults[:10])
         more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise InputRefused(
-            f"{dataset.path}: {len(faults)} fault(s)\n  {listing}{more}", code=faults[0][0], path=dataset.path, reasons=faults
+            f"{dataset.path}: {len(faults)} fault(s)\n  {listing}{more}",
+            code=faults[0][0],
+            path=dataset.path,
+            reasons=faults,
         )
 
 

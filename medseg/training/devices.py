@@ -68,7 +68,9 @@ def choose_device(name: str) -> Device:
     if kind != "cuda" or (number and not number.isdigit()):
         raise UsageError(f"device {name!r}: expected auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
-        raise UsageError(f"device {name!r}: torch {torch.__version__} finds no usable NVIDIA GPU; use --device cpu")
+        raise UsageError(
+            f"device {name!r}: torch {torch.__version__} finds no usable NVIDIA GPU; use --device cpu"
+        )
     index = int(number) if number else None
     if (index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device {name!r}: there are {torch.cuda.device_count()} GPU(s), numbered from 0")

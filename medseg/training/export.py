@@ -83,7 +83,9 @@ def export_bundle(
 ) -> ModelBundle:
     """Write the bundle: weights, ONNX, scope learnt from the training scans, card, licence."""
     volumes = (_volume(case) for case in split.training)
-    scope = fit_scope(volumes, plan, plan.card.description or f"scans like those of dataset {facts.dataset!r}")
+    scope = fit_scope(
+        volumes, plan, plan.card.description or f"scans like those of dataset {facts.dataset!r}"
+    )
     summary = {name: summarise(values, plan) for name, values in scores.items() if values}
     training = facts.to_json(plan, split)
     return save_bundle(
@@ -121,8 +123,8 @@ def model_card(plan: Plan, training: dict[str, Any], scores: dict[str, Any]) -> 
     lines += ["", "## Data", "", plan.card.data or f"Dataset `{training['dataset']}`.", ""]
     lines += [
         f"Trained on {training['cases_trained_on']} cases (fold {training['fold']}), "
-        f"{training['steps']} steps of {training['batch_size']} patches of {'x'.join(map(str, plan.patch))} voxels, "
-        f"{training['minutes']:g} minutes on {training['device']} in {training['precision']}.",
+        f"{training['steps']} steps of {training['batch_size']} patches of "
+        f"{'x'.join(map(str, plan.patch))} voxels, {training['minutes']:g} minutes on {training['device']} in {training['precision']}.",
         "",
         "## Scores",
         "",
@@ -137,7 +139,10 @@ def model_card(plan: Plan, training: dict[str, Any], scores: dict[str, Any]) -> 
         lines += [f"{what}, {summary['cases']} cases, Dice on the scan's own grid:", ""]
         lines += ["| label | mean Dice |", "| --- | --- |"]
         lines += [f"| {label} | {_figure(value)} |" for label, value in summary["dice"].items()]
-        lines += [f"| all | {_figure(summary['mean_dice'])} (sd over cases {_figure(summary['std_dice'])}) |", ""]
+        lines += [
+            f"| all | {_figure(summary['mean_dice'])} (sd over cases {_figure(summary['std_dice'])}) |",
+            "",
+        ]
     lines += ["## Limits", "", plan.card.limits, ""]
     return "\n".join(lines)
 

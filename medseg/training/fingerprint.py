@@ -31,7 +31,9 @@ def read_case(case: Case, labels: LabelSet | None = None) -> tuple[Volume, Label
     volumes = [read(path) for path in case.images]
     label_map = read_labels(case.label, labels=labels)
     first = volumes[0].geometry
-    others: list[tuple[str, Geometry]] = [(p.name, v.geometry) for p, v in zip(case.images, volumes, strict=True)]
+    others: list[tuple[str, Geometry]] = [
+        (p.name, v.geometry) for p, v in zip(case.images, volumes, strict=True)
+    ]
     for name, geometry in (*others[1:], (case.label.name, label_map.geometry)):
         if not first.same_grid(geometry, tolerance_mm=0.1 * min(first.spacing)):
             raise InputRefused(
@@ -44,7 +46,9 @@ def read_case(case: Case, labels: LabelSet | None = None) -> tuple[Volume, Label
         return volumes[0], label_map
     # Channels of one grid become one Volume; the first file's facts stand for the case.
     data = np.concatenate([volume.data.astype(np.float32) for volume in volumes])
-    source = Source(case.images, volumes[0].source.format, volumes[0].source.modality, volumes[0].source.header)
+    source = Source(
+        case.images, volumes[0].source.format, volumes[0].source.modality, volumes[0].source.header
+    )
     return Volume(data, first, source), label_map
 
 
@@ -78,15 +82,22 @@ def take_fingerprint(
             progress("fingerprint", number + 1, len(cases))
     labels = dataset.labels or LabelSet.from_ids(ids)
     if not ids:
-        raise InputRefused(f"{dataset.path}: every label map is empty", code="empty-labels", path=dataset.path)
+        raise InputRefused(
+            f"{dataset.path}: every label map is empty", code="empty-labels", path=dataset.path
+        )
     channels = len(samples[0])
     if any(len(one) != channels for one in samples):
         raise InputRefused(
-            f"{dataset.path}: cases differ in their number of channels: {sorted({len(one) for one in samples})}",
+            f"{dataset.path}: cases differ in their number of channels: "
+            f"{sorted({len(one) for one in samples})}",
             code="channels",
             path=dataset.path,
         )
-    names = dataset.channels if len(dataset.channels) == channels else tuple(f"channel {n}" for n in range(channels))
+    names = (
+        dataset.channels
+        if len(dataset.channels) == channels
+        else tuple(f"channel {n}" for n in range(channels))
+    )
     modalities = dataset.modalities if len(names) == len(dataset.modalities) else (None,) * channels
     total = sum(voxels.values())
     spacing, shape = np.array(spacings), np.array(shapes)
@@ -102,7 +113,8 @@ def take_fingerprint(
             shape_min=_whole_triple(shape.min(axis=0)),
             shape_max=_whole_triple(shape.max(axis=0)),
             channels=tuple(
-                _statistics(names[c], modalities[c], np.concatenate([one[c] for one in samples])) for c in range(channels)
+                _statistics(names[c], modalities[c], np.concatenate([one[c] for one in samples]))
+                for c in range(channels)
             ),
             voxel_fraction={i: round(voxels.get(i, 0) / total, 8) for i in (0, *labels.ids)},
             cases_with_label={i: with_label.get(i, 0) for i in labels.ids},
@@ -137,7 +149,7 @@ def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def _whole_triple(values: NDArray[np.float64]) -> tuple[int, int, int]:
-    a, b, c = (int(round(float(v))) for v in values)
+    a, b, c = (round(float(v)) for v in values)
     return a, b, c
 
 

@@ -104,11 +104,14 @@ def fit(
             images, classes = augment(images, classes, plan, generator)
             loss = loss_of(model(images), classes)
             fabric.backward(loss)
-            fabric.clip_gradients(model, optimiser, max_norm=plan.optimiser.gradient_clip, error_if_nonfinite=False)
+            fabric.clip_gradients(
+                model, optimiser, max_norm=plan.optimiser.gradient_clip, error_if_nonfinite=False
+            )
             optimiser.step()
             optimiser.zero_grad()
             average.update()
-            value = _finite(float(fabric.all_reduce(loss.detach())), step)
+            reduced: Any = fabric.all_reduce(loss.detach())
+            value = _finite(float(reduced), step)
             step += 1
 
             ended = clock.fraction(step) >= 1
@@ -124,16 +127,27 @@ def fit(
                 if mean is not None and mean > best:
                     best = mean
                     with average.applied():
-                        _save(fabric, {"format_version": 1, "step": step, "model": module.state_dict()}, settings, BEST)
+                        _save(
+                            fabric,
+                            {"format_version": 1, "step": step, "model": module.state_dict()},
+                            settings,
+                            BEST,
+                        )
             if log is not None and on_status is not None:
                 left = clock.seconds_left(clock.fraction(step))
                 on_status(Status(step, plan.schedule.steps, clock.fraction(step), value, rate, left, dice))
             if step % plan.schedule.checkpoint_every == 0:
-                _checkpoint(fabric, log, settings, module, optimiser, average, step, clock.fraction(step), best)
-        _checkpoint(fabric, log, settings, module, optimiser, average, step, max(1.0, clock.fraction(step)), best)
+                _checkpoint(
+                    fabric, log, settings, module, optimiser, average, step, clock.fraction(step), best
+                )
+        _checkpoint(
+            fabric, log, settings, module, optimiser, average, step, max(1.0, clock.fraction(step)), best
+        )
         with average.applied():
             if best < 0:  # no validation: the average at the end is what is kept
-                _save(fabric, {"format_version": 1, "step": step, "model": module.state_dict()}, settings, BEST)
+                _save(
+                    fabric, {"format_version": 1, "step": step, "model": module.state_dict()}, settings, BEST
+                )
 
 
 def forward_of(model: nn.Module, device: torch.device) -> Forward:
@@ -161,7 +175,11 @@ def _optimiser(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     how = plan.optimiser
     if how.name == "sgd":
         return torch.optim.SGD(
-            module.parameters(), how.learning_rate, momentum=0.99, nesterov=True, weight_decay=how.weight_decay
+            module.parameters(),
+            how.learning_rate,
+            momentum=0.99,
+            nesterov=True,
+            weight_decay=how.weight_decay,
         )
     return torch.optim.AdamW(module.parameters(), how.learning_rate, weight_decay=how.weight_decay)
 
@@ -200,7 +218,7 @@ def _validate(
     scores = [score_cached(case, plan, forward) for case in cases[fabric.global_rank :: fabric.world_size]]
     if fabric.world_size == 1:
         return label_means(scores, ids)
-    sums = [[s.dice[i] for s in scores if s.dice[i] is not None] for i in ids]
+    sums = [[found for s in scores if (found := s.dice[i]) is not None] for i in ids]
     table = torch.tensor([[float(np.sum(one)), float(len(one))] for one in sums], device=fabric.device)
     total = fabric.all_reduce(table, reduce_op="sum")
     return {i: float(t) / float(n) if n > 0 else None for i, (t, n) in zip(ids, total, strict=True)}

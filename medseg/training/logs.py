@@ -83,6 +83,8 @@ def _cut(path: Path, header: list[str], resume_at: int) -> None:
         with path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.reader(stream))[1:]
         # A killed process may have left half a line: whole rows of earlier steps are what counts.
-        kept = [row for row in rows if len(row) == len(header) and row[0].isdigit() and int(row[0]) < resume_at]
+        kept = [
+            row for row in rows if len(row) == len(header) and row[0].isdigit() and int(row[0]) < resume_at
+        ]
     lines = [",".join(header), *(",".join(row) for row in kept)]
     files.write_text(path, "\n".join(lines) + "\n")

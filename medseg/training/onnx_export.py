@@ -97,9 +97,17 @@ def _share_weights(model: onnx.ModelProto, tensors: dict[str, NDArray[Any]], saf
         if stored.dtype == np.float16:
             initialiser.data_type = TensorProto.FLOAT16
             initialiser.name = f"{wanted}.half"
-            casts.append(helper.make_node("Cast", [initialiser.name], [wanted], name=f"{wanted}.cast", to=TensorProto.FLOAT))
+            casts.append(
+                helper.make_node(
+                    "Cast", [initialiser.name], [wanted], name=f"{wanted}.cast", to=TensorProto.FLOAT
+                )
+            )
         initialiser.data_location = TensorProto.EXTERNAL
-        for key, entry in (("location", _LOCATION), ("offset", span.start), ("length", span.stop - span.start)):
+        for key, entry in (
+            ("location", _LOCATION),
+            ("offset", span.start),
+            ("length", span.stop - span.start),
+        ):
             initialiser.external_data.add(key=key, value=str(entry))
     nodes = [*casts, *graph.node]
     del graph.node[:]
@@ -113,7 +121,15 @@ def _share_weights(model: onnx.ModelProto, tensors: dict[str, NDArray[Any]], saf
 def _drop_origins(model: onnx.ModelProto) -> None:
     """Remove stack traces and file names that the exporter leaves in every node."""
     graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    for part in (
+        model,
+        graph,
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+    ):
         if hasattr(part, "metadata_props"):
             del part.metadata_props[:]
         part.ClearField("doc_string")

@@ -17,7 +17,7 @@ from medseg.plans import ChannelPlan, ChannelStatistics, Fingerprint, labels_as_
 
 _GIB = 1024**3
 _MIN_EDGE = 4
-_MAX_STAGES = 6
+_MIN_STAGES, _MAX_STAGES = 3, 6
 # Bytes of activations, gradients and workspace per voxel and feature of the finest stage, all stages
 # together: measured on DynUNet in 32-bit as 26 to 34 float32 numbers.
 _BYTES_PER_VOXEL_FEATURE = 34 * 4
@@ -108,6 +108,9 @@ def _topology(size: list[int], spacing: tuple[float, ...]) -> tuple[tuple[tuple[
         stride = tuple(2 if p else 1 for p in pooled)
         edge, here = edge / stride, here * stride
         strides.append(stride)
+        kernels.append(_kernel(here))
+    while len(strides) < _MIN_STAGES:  # a tiny scan: more convolutions at the resolution reached
+        strides.append((1,) * dimensions)
         kernels.append(_kernel(here))
     return tuple(strides), tuple(kernels)
 

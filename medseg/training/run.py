@@ -168,7 +168,7 @@ def train(
         precision=precision.name,
         versions={name: version(name) for name in ("medseg", "torch", "monai") if _installed(name)},
     )
-    draw_pictures(run, the_plan, parts, module, target, scores)
+    draw_pictures(run, the_plan, parts, module, target, scores["validation"])
     bundle = export_bundle(run / "bundle", the_plan, module.cpu(), tensors, parts, facts, scores)
     if progress is not None:
         progress("export", 1, 1)

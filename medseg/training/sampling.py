@@ -1,4 +1,4 @@
-"""Which patches a step sees: a pure function of seed, step and process, so that a resumed run sees the same."""
+"""Which patches a step sees: a function of seed, step and process, so that a resumed run sees the same."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ def _start(
         start = [c - n // 2 for c, n in zip(centre, size, strict=False)]
     else:
         centre = [int(generator.integers(n)) for n in shape]
-        start = [int(generator.integers(min(0, s - n), max(0, s - n) + 1)) for s, n in zip(shape, size, strict=False)]
+        start = [
+            int(generator.integers(min(0, s - n), max(0, s - n) + 1))
+            for s, n in zip(shape, size, strict=False)
+        ]
     # A patch never sticks out further than it must; what is smaller than the patch sits in its middle.
     placed = [
         -((n - s) // 2) if s <= n else min(max(first, 0), s - n)
@@ -71,12 +74,13 @@ def _read_patch(
     case: CachedCase, start: list[int], image: NDArray[np.float32], classes: NDArray[np.uint8]
 ) -> None:
     size = classes.shape
-    source, target = [], []
+    source: list[slice] = []
+    target: list[slice] = []
     for first, n, extent in zip(start, size, case.classes.shape, strict=False):
         low, high = max(first, 0), min(first + n, extent)
         source.append(slice(low, high))
         target.append(slice(low - first, high - first))
-    within = (*source, start[2]) if len(size) == 2 else tuple(source)
+    within: tuple[slice | int, ...] = (*source, start[2]) if len(size) == 2 else tuple(source)
     image[(slice(None), *target)] = case.image[(slice(None), *within)]
     classes[tuple(target)] = case.classes[within]
 

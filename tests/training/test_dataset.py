@@ -1,0 +1,100 @@
+"""Layouts are recognised, labels and cases listed, faults named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from medseg.errors import InputRefused, NotFound
+from medseg.training.dataset import read_dataset
+
+
+def test_a_decathlon_folder(decathlon):
+    dataset = read_dataset(decathlon)
+    assert dataset.layout == "decathlon"
+    assert dataset.modalities == ("MR",)
+    assert [case.id for case in dataset.cases] == [f"ball_{n:02d}" for n in range(10)]
+    assert dataset.labels is not None
+    assert dict(zip(dataset.labels.ids, dataset.labels.names, strict=True)) == {1: "bright", 4: "dark"}
+
+
+def nnunet(decathlon: Path, folder: Path) -> Path:
+    shutil.copytree(decathlon / "labelsTr", folder / "labelsTr")
+    (folder / "imagesTr").mkdir()
+    for image in (decathlon / "imagesTr").iterdir():
+        for channel in (0, 1):
+            shutil.copy(image, folder / "imagesTr" / image.name.replace(".nii.gz", f"_{channel:04d}.nii.gz"))
+    facts = {
+        "channel_names": {"0": "T1", "1": "CT"},
+        "labels": {"background": 0, "bright": 1, "dark": 4},
+        "numTraining": 10,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    return folder
+
+
+def test_an_nnunet_folder_with_two_channels(decathlon, tmp_path):
+    dataset = read_dataset(nnunet(decathlon, tmp_path / "Dataset001_Balls"))
+    assert dataset.layout == "nnunet"
+    assert dataset.channels == ("T1", "CT")
+    assert dataset.modalities == ("MR", "CT")
+    assert [image.name for image in dataset.cases[3].images] == ["ball_03_0000.nii.gz", "ball_03_0001.nii.gz"]
+
+
+def test_images_beside_labels(decathlon, tmp_path):
+    shutil.copytree(decathlon / "imagesTr", tmp_path / "images")
+    shutil.copytree(decathlon / "labelsTr", tmp_path / "labels")
+    dataset = read_dataset(tmp_path)
+    assert (dataset.layout, len(dataset.cases), dataset.labels) == ("folders", 10, None)
+    (tmp_path / "images" / "ball_04.nii.gz").unlink()
+    with pytest.raises(InputRefused, match=r"ball_04\.nii\.gz"):
+        read_dataset(tmp_path)
+
+
+def test_a_csv_and_a_json_list(decathlon, tmp_path):
+    rows = [
+        {"case_id": f"c{n}", "image": str(decathlon / f"imagesTr/ball_{n:02d}.nii.gz"), "label": str(decathlon / f"labelsTr/ball_{n:02d}.nii.gz")}
+        for n in range(3)
+    ]
+    with (tmp_path / "list.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "list.json").write_text(json.dumps({"labels": {"1": "bright", "4": "dark"}, "cases": rows}))
+    from_csv, from_json = read_dataset(tmp_path / "list.csv"), read_dataset(tmp_path / "list.json")
+    assert from_csv.cases == from_json.cases
+    assert [case.id for case in from_csv.cases] == ["c0", "c1", "c2"]
+    assert from_json.labels is not None and from_json.labels.names == ("bright", "dark")
+
+
+def test_every_missing_file_is_listed(decathlon, tmp_path):
+    folder = tmp_path / "Task99"
+    shutil.copytree(decathlon, folder)
+    (folder / "imagesTr/ball_02.nii.gz").unlink()
+    (folder / "labelsTr/ball_07.nii.gz").unlink()
+    with pytest.raises(InputRefused, match="2 fault") as refusal:
+        read_dataset(folder)
+    assert "ball_02" in str(refusal.value) and "ball_07" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [("{", "bad-dataset-json"), ('{"training": [{"image": "a"}]}', "bad-dataset-json"), ('{"training": []}', "no-cases")],
+)
+def test_a_broken_dataset_json_is_named(tmp_path, content, code):
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(InputRefused) as refusal:
+        read_dataset(tmp_path)
+    assert refusal.value.code == code
+
+
+def test_what_is_no_dataset_is_refused_with_what_would_be(tmp_path):
+    with pytest.raises(InputRefused, match="images/ and labels/"):
+        read_dataset(tmp_path)
+    with pytest.raises(NotFound):
+        read_dataset(tmp_path / "nowhere")
