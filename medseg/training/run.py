@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -147,11 +148,16 @@ def train(
         precision=precision.fabric,
     )
     relay = _relay(progress, on_status, spawned=devices > 1)
-    if devices > 1:
-        fabric.launch(_fit_in_process, the_plan, parts, settings, relay, max(1, (os.cpu_count() or 1) // devices))
-    else:
-        fabric.launch()
-        _fit_in_process(fabric, the_plan, parts, settings, relay, None)
+    # A partial, not arguments: fabric's launcher takes arguments apart and stumbles over frozen dataclasses.
+    work = partial(
+        _fit_in_process,
+        the_plan=the_plan,
+        parts=parts,
+        settings=settings,
+        on_status=relay,
+        threads=max(1, (os.cpu_count() or 1) // devices) if devices > 1 else None,
+    )
+    fabric.launch(work)
 
     state = load_checkpoint(run / "checkpoints" / BEST)
     module = build_network(the_plan)
@@ -177,6 +183,7 @@ def train(
 
 def _fit_in_process(
     fabric: Fabric,
+    *,
     the_plan: Plan,
     parts: Split,
     settings: FitSettings,
