@@ -149,7 +149,8 @@ class Geometry:
     def world_to_index(self, world: ArrayLike) -> NDArray[np.float64]:
         """Fractional voxel indices (..., 3) of world points RAS+ mm (..., 3)."""
         inverse = np.linalg.inv(self.affine)
-        return np.asarray(world, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        index: NDArray[np.float64] = np.asarray(world, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        return index
 
     def same_grid(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
         """Whether both have one shape and every corner lies within ``tolerance_mm`` of its twin.

@@ -127,14 +127,20 @@ class AugmentationPlan(_Strict):
     translation_voxels: float = 0.0
     elastic_voxels: float = Field(default=0.0, ge=0, description="standard deviation of the displacement")
     elastic_spacing_voxels: Positive = 8.0
-    flip_axes: tuple[int, ...] = Field(default=(), description="array axes of the network's grid that may be flipped")
+    flip_axes: tuple[int, ...] = Field(
+        default=(), description="array axes of the network's grid that may be flipped"
+    )
     noise: float = Field(default=0.1, ge=0, description="largest standard deviation of added noise")
     blur_voxels: float = Field(default=1.0, ge=0)
     brightness: float = Field(default=0.2, ge=0)
     contrast: tuple[float, float] = (0.75, 1.3)
     gamma: tuple[float, float] = (0.7, 1.5)
-    low_resolution: tuple[float, float] = Field(default=(1.0, 2.0), description="down- and up-sampling factor")
-    bias_field: float = Field(default=0.0, ge=0, description="largest log amplitude of a smooth multiplicative field")
+    low_resolution: tuple[float, float] = Field(
+        default=(1.0, 2.0), description="down- and up-sampling factor"
+    )
+    bias_field: float = Field(
+        default=0.0, ge=0, description="largest log amplitude of a smooth multiplicative field"
+    )
     intensity_probability: Fraction = 0.15
 
 
@@ -171,7 +177,9 @@ class InferencePlan(_Strict):
     """Defaults that a bundle carries for inference."""
 
     overlap: float = Field(default=0.5, ge=0, lt=1)
-    gaussian_sigma: Positive = Field(default=0.125, description="of the window weights, as a share of the patch")
+    gaussian_sigma: Positive = Field(
+        default=0.125, description="of the window weights, as a share of the patch"
+    )
     mirror_axes: tuple[int, ...] = Field(default=(), description="flips that test-time augmentation may use")
 
 
@@ -220,15 +228,20 @@ class Plan(_Strict):
         if any(len(s) != d for s in net.strides):
             raise ValueError(f"network.strides: a {d}D plan needs {d} numbers per stage")
         if net.kernel_sizes and [len(k) for k in net.kernel_sizes] != [d] * len(net.features):
-            raise ValueError(f"network.kernel_sizes: expected {len(net.features)} entries of {d} numbers, or none")
+            raise ValueError(
+                f"network.kernel_sizes: expected {len(net.features)} entries of {d} numbers, or none"
+            )
         if net.deep_supervision > max(0, len(net.features) - 2):
-            raise ValueError(f"network.deep_supervision: at most {max(0, len(net.features) - 2)} for {len(net.features)} stages")
+            most = max(0, len(net.features) - 2)
+            raise ValueError(f"network.deep_supervision: at most {most} for {len(net.features)} stages")
         for axis in range(d):
             step = 1
             for stride in net.strides:
                 step *= stride[axis]
             if self.patch[axis] % step:
-                raise ValueError(f"patch {self.patch}: size {self.patch[axis]} is not divisible by the strides' {step}")
+                raise ValueError(
+                    f"patch {self.patch}: size {self.patch[axis]} is not divisible by the strides' {step}"
+                )
         for axis in (*self.augmentation.flip_axes, *self.inference.mirror_axes):
             if not 0 <= axis < d:
                 raise ValueError(f"flip axis {axis}: expected 0 to {d - 1}")
@@ -238,9 +251,7 @@ class Plan(_Strict):
     @property
     def label_set(self) -> LabelSet:
         """The labels as a `LabelSet`."""
-        return LabelSet(
-            tuple(Label(x.id, x.name, x.colour, x.snomed) for x in self.labels), self.background
-        )
+        return LabelSet(tuple(Label(x.id, x.name, x.colour, x.snomed) for x in self.labels), self.background)
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -249,7 +260,9 @@ class Plan(_Strict):
 
     def to_yaml(self) -> str:
         """YAML that `from_yaml` reads back to an equal plan."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
+        text: str = yaml.safe_dump(
+            self.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100
+        )
         return text
 
     @classmethod

@@ -49,9 +49,8 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4 or self.data.shape[1:] != self.geometry.shape:
-            raise ValueError(
-                f"data has shape {self.data.shape}, expected (channels, {', '.join(map(str, self.geometry.shape))})"
-            )
+            expected = ", ".join(map(str, self.geometry.shape))
+            raise ValueError(f"data has shape {self.data.shape}, expected (channels, {expected})")
         if self.data.dtype.kind not in "iuf":
             raise ValueError(f"data is {self.data.dtype}, expected integers or floats")
 

@@ -73,15 +73,17 @@ def prepare_labels(labels: LabelMap, plan: Plan) -> NDArray[np.uint8]:
         ``unknown-label`` if the map holds an id that the plan does not know.
     """
     if len(plan.class_ids) > 256:
-        raise InputRefused(f"{len(plan.class_ids)} classes: at most 256 are supported", code="too-many-labels")
+        raise InputRefused(
+            f"{len(plan.class_ids)} classes: at most 256 are supported", code="too-many-labels"
+        )
     lookup = np.full(int(max(labels.data.max(initial=0), *plan.class_ids)) + 1, -1, np.int32)
     lookup[list(plan.class_ids)] = np.arange(len(plan.class_ids))
     classes = lookup[labels.data]
     if (classes < 0).any():
         unknown = sorted({int(i) for i in np.unique(labels.data[classes < 0])})
         raise InputRefused(
-            f"label ids {unknown[:10]} are not among the plan's {list(plan.class_ids)}: add them to the dataset's "
-            f"labels, or remove them from the map",
+            f"label ids {unknown[:10]} are not among the plan's {list(plan.class_ids)}: add them to the "
+            f"dataset's labels, or remove them from the map",
             code="unknown-label",
         )
     target = network_geometry(labels.geometry, plan.grid)

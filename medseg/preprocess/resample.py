@@ -42,14 +42,17 @@ def resample(array: NDArray[Any], source: Geometry, target: Geometry) -> NDArray
     return moved
 
 
-def resample_classes(classes: NDArray[np.uint8], source: Geometry, target: Geometry, count: int) -> NDArray[np.uint8]:
+def resample_classes(
+    classes: NDArray[np.uint8], source: Geometry, target: Geometry, count: int
+) -> NDArray[np.uint8]:
     """Bring class indices (I, J, K) to another grid: linear per class, then the largest share.
 
     On a tie the lower class wins. Where the grids share their voxels this is an exact copy.
     """
-    axes, scale, shift = axis_map(source, target)
+    _, scale, shift = axis_map(source, target)
     if all(_is_whole(s) and abs(s) == 1 and _is_whole(t) for s, t in zip(scale, shift, strict=True)):
-        return resample(classes[None], source, target)[0].astype(np.uint8, copy=False)
+        copied: NDArray[np.uint8] = resample(classes[None], source, target)[0].astype(np.uint8, copy=False)
+        return copied
     best = np.zeros(target.shape, np.uint8)
     share = np.full(target.shape, -1.0, np.float32)
     for index in range(count):

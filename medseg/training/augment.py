@@ -109,7 +109,7 @@ def _rotation(angles: Tensor, dimensions: int) -> Tensor:
 def _displacement(
     batch: int, patch: tuple[int, ...], how: AugmentationPlan, moves: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Smooth random displacements (B, *patch, d) in voxels: a coarse Gaussian field, enlarged linearly twice."""
+    """Smooth displacements (B, *patch, d) in voxels: a coarse Gaussian field, enlarged linearly twice."""
     dimensions = len(patch)
     coarse = [max(3, math.ceil(n / how.elastic_spacing_voxels) + 1) for n in patch]
     field = torch.randn(batch, dimensions, *coarse, generator=generator, device=moves.device)

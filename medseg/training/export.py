@@ -124,7 +124,8 @@ def model_card(plan: Plan, training: dict[str, Any], scores: dict[str, Any]) -> 
     lines += [
         f"Trained on {training['cases_trained_on']} cases (fold {training['fold']}), "
         f"{training['steps']} steps of {training['batch_size']} patches of "
-        f"{'x'.join(map(str, plan.patch))} voxels, {training['minutes']:g} minutes on {training['device']} in {training['precision']}.",
+        f"{'x'.join(map(str, plan.patch))} voxels, "
+        f"{training['minutes']:g} minutes on {training['device']} in {training['precision']}.",
         "",
         "## Scores",
         "",

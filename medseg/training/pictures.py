@@ -35,7 +35,8 @@ def draw_pictures(
         for case in chosen:
             volume, reference = read_case(case, plan.label_set)
             predicted = score_native(case, plan, forward)[1]
-            pictures.append((case.id, volume, reference, LabelMap(predicted, volume.geometry, plan.label_set)))
+            found = LabelMap(predicted, volume.geometry, plan.label_set)
+            pictures.append((case.id, volume, reference, found))
     drawable = [one for one in pictures if one[2].data.any() or one[3].data.any()]
     if drawable:
         overlays_png(drawable, run / name)

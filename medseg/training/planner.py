@@ -15,6 +15,8 @@ import numpy as np
 from medseg.labels import LabelSet
 from medseg.plans import ChannelPlan, ChannelStatistics, Fingerprint, labels_as_specs
 
+PerStage = tuple[tuple[int, ...], ...]
+
 _GIB = 1024**3
 _MIN_EDGE = 4
 _MIN_STAGES, _MAX_STAGES = 3, 6
@@ -23,7 +25,9 @@ _MIN_STAGES, _MAX_STAGES = 3, 6
 _BYTES_PER_VOXEL_FEATURE = 34 * 4
 
 
-def propose(fingerprint: Fingerprint, labels: LabelSet, name: str, *, memory_bytes: int, on_gpu: bool) -> dict[str, Any]:
+def propose(
+    fingerprint: Fingerprint, labels: LabelSet, name: str, *, memory_bytes: int, on_gpu: bool
+) -> dict[str, Any]:
     """Plain values of a plan for a dataset, ready for a recipe and overrides to be laid over them."""
     dimensions = fingerprint.dimensions
     spacing = _target_spacing(fingerprint)
@@ -36,7 +40,7 @@ def propose(fingerprint: Fingerprint, labels: LabelSet, name: str, *, memory_byt
     return {
         "name": name,
         "dimensions": dimensions,
-        "channels": [_channel(c, dimensions).model_dump() for c in fingerprint.channels],
+        "channels": [_channel(c).model_dump() for c in fingerprint.channels],
         "labels": [spec.model_dump() for spec in labels_as_specs(labels)],
         "background": labels.background,
         "grid": {"orientation": "RAS" if dimensions == 3 else None, "spacing_mm": spacing},
@@ -94,7 +98,7 @@ def plan_patch(
             return tuple(patch), strides, kernels
 
 
-def _topology(size: list[int], spacing: tuple[float, ...]) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+def _topology(size: list[int], spacing: tuple[float, ...]) -> tuple[PerStage, PerStage]:
     edge, here = np.array(size, float), np.array(spacing, float)
     dimensions = len(size)
     strides = [(1,) * dimensions]
@@ -135,7 +139,8 @@ def _shape_on_grid(fingerprint: Fingerprint, spacing: tuple[float, float, float]
 
 def _largest_patch_voxels(dimensions: int, features: int, memory_bytes: int, on_gpu: bool) -> int:
     fits = memory_bytes // (2 * features * _BYTES_PER_VOXEL_FEATURE)  # at least two patches in a batch
-    sensible = {(2, False): 256**2, (2, True): 512**2, (3, False): 64**3, (3, True): 160**3}[dimensions, on_gpu]
+    on_cpu_or_gpu = {2: (256**2, 512**2), 3: (64**3, 160**3)}
+    sensible = on_cpu_or_gpu[dimensions][on_gpu]
     return int(min(fits, sensible))
 
 
@@ -148,7 +153,7 @@ def _batch_size(fingerprint: Fingerprint, patch: tuple[int, ...], features: int,
     return int(max(2, min(fits, share, most)))
 
 
-def _channel(statistics: ChannelStatistics, dimensions: int) -> ChannelPlan:
+def _channel(statistics: ChannelStatistics) -> ChannelPlan:
     facts: dict[str, Any] = {"name": statistics.name, "modality": statistics.modality}
     if statistics.modality == "CT":
         return ChannelPlan(
