@@ -1,6 +1,6 @@
 """SIGKILL a training at random steps, resume it, and compare every loss with an undisturbed run's.
 
-    python -m pytest tests/acceptance/test_kill_training.py
+python -m pytest tests/acceptance/test_kill_training.py
 """
 
 from __future__ import annotations
@@ -29,9 +29,20 @@ def losses(run: Path) -> dict[int, str]:
 
 def train(data: Path, run: Path, *more: str) -> list[str]:
     return [
-        sys.executable, "-m", "medseg.cli.app", "train", str(data), "-o", str(run), "--device", "cpu", "--quiet",
-        *more, *SMALL, f"schedule.steps={STEPS}",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "medseg.cli.app",
+        "train",
+        str(data),
+        "-o",
+        str(run),
+        "--device",
+        "cpu",
+        "--quiet",
+        *more,
+        *SMALL,
+        f"schedule.steps={STEPS}",
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,9 @@ def test_any_axis_order_and_flip_gives_the_network_the_same_array_and_comes_back
     expected = (data - data.mean(dtype=np.float64)) / data.std(dtype=np.float64)
     np.testing.assert_allclose(prepared.data[0], expected, atol=1e-5)
     back = restore(prepared.data, prepared.geometry, prepared.native)
-    np.testing.assert_array_equal(back[0], np.flip(prepared.data[0].transpose(axes), [n for n in range(3) if flips[n]]))
+    np.testing.assert_array_equal(
+        back[0], np.flip(prepared.data[0].transpose(axes), [n for n in range(3) if flips[n]])
+    )
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.6, 0.7, 3.0), (0.8, 1.1, 2.5)])
@@ -123,8 +125,12 @@ def test_a_scan_that_does_not_fit_the_plan_is_refused_by_name(geometry, channels
 
 def test_normalisation_follows_its_definition():
     values = np.array([[[-2000.0, -100.0, 50.0, 3000.0]]], np.float32)
-    window = plan(channels=[{"name": "ct", "normalisation": "window", "low": -1000, "high": 400, "mean": 10, "std": 50}])
-    np.testing.assert_allclose(normalise(values, window.channels[0]).ravel(), [-20.2, -2.2, 0.8, 7.8], rtol=1e-6)
+    window = plan(
+        channels=[{"name": "ct", "normalisation": "window", "low": -1000, "high": 400, "mean": 10, "std": 50}]
+    )
+    np.testing.assert_allclose(
+        normalise(values, window.channels[0]).ravel(), [-20.2, -2.2, 0.8, 7.8], rtol=1e-6
+    )
     unit = plan(channels=[{"name": "grey", "normalisation": "unit", "low": 0, "high": 100}])
     np.testing.assert_allclose(normalise(values, unit.channels[0]).ravel(), [0, 0, 0.5, 1])
     constant = normalise(np.full((2, 2, 2), 7, np.int16), plan().channels[0])

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from tests.ball_data import make_case, write_nifti
 
 
@@ -18,7 +19,13 @@ def decathlon(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image, label = make_case(n)
         write_nifti(folder / f"imagesTr/ball_{n:02d}.nii.gz", image)
         write_nifti(folder / f"labelsTr/ball_{n:02d}.nii.gz", label)
-        entries.append({"image": f"./imagesTr/ball_{n:02d}.nii.gz", "label": f"./labelsTr/ball_{n:02d}.nii.gz"})
-    facts = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "bright", "4": "dark"}, "training": entries}
+        entries.append(
+            {"image": f"./imagesTr/ball_{n:02d}.nii.gz", "label": f"./labelsTr/ball_{n:02d}.nii.gz"}
+        )
+    facts = {
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background", "1": "bright", "4": "dark"},
+        "training": entries,
+    }
     (folder / "dataset.json").write_text(json.dumps(facts))
     return folder

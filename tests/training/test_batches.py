@@ -14,11 +14,18 @@ from medseg.training.cache import CachedCase
 from medseg.training.sampling import Prefetcher, draw_batch, read_size
 
 STILL = {
-    "spatial_probability": 1.0, "rotation_degrees": (0.0, 0.0, 0.0), "scale": (1.0, 1.0), "intensity_probability": 0.0,
-}  # fmt: skip
+    "spatial_probability": 1.0,
+    "rotation_degrees": (0.0, 0.0, 0.0),
+    "scale": (1.0, 1.0),
+    "intensity_probability": 0.0,
+}
 
 
-def plan(augmentation: dict[str, object], patch: tuple[int, int, int] = (8, 12, 10), names: tuple[str, str] = ("a", "b")) -> Plan:
+def plan(
+    augmentation: dict[str, object],
+    patch: tuple[int, int, int] = (8, 12, 10),
+    names: tuple[str, str] = ("a", "b"),
+) -> Plan:
     return Plan.checked(
         {
             "name": "t",
@@ -60,7 +67,7 @@ def test_patches_are_cut_from_the_case_and_half_hold_foreground():
         assert images.shape == (4, 1, 8, 12, 10)
         windows = np.lib.stride_tricks.sliding_window_view(case.image[0], (8, 12, 10))
         for image, label in zip(images, classes, strict=True):
-            place = np.argwhere((windows[..., 0, 0, 0] == image[0, 0, 0, 0]))[0]
+            place = np.argwhere(windows[..., 0, 0, 0] == image[0, 0, 0, 0])[0]
             np.testing.assert_array_equal(windows[tuple(place)], image[0])
             inside = tuple(slice(s, s + n) for s, n in zip(place, (8, 12, 10), strict=True))
             np.testing.assert_array_equal(case.classes[inside], label)
@@ -93,7 +100,9 @@ def test_a_quarter_turn_is_numpys(axis, plane, monkeypatch):
     angles[axis] = 90.0
     the_plan = plan({**STILL, "rotation_degrees": angles}, patch=(8, 8, 8))
     # The draw is uniform in +-90 degrees: pin it to its end.
-    monkeypatch.setattr("medseg.training.augment._uniform", lambda batch, low, high, generator: torch.full((batch,), high))
+    monkeypatch.setattr(
+        "medseg.training.augment._uniform", lambda batch, low, high, generator: torch.full((batch,), high)
+    )
     images = torch.randn(1, 1, 8, 8, 8)
     found, _ = augment(images, torch.zeros(1, 8, 8, 8, dtype=torch.uint8), the_plan, torch.Generator())
     turns = [np.rot90(images[0, 0].numpy(), k, plane) for k in (1, 3)]

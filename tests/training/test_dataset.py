@@ -58,7 +58,11 @@ def test_images_beside_labels(decathlon, tmp_path):
 
 def test_a_csv_and_a_json_list(decathlon, tmp_path):
     rows = [
-        {"case_id": f"c{n}", "image": str(decathlon / f"imagesTr/ball_{n:02d}.nii.gz"), "label": str(decathlon / f"labelsTr/ball_{n:02d}.nii.gz")}
+        {
+            "case_id": f"c{n}",
+            "image": str(decathlon / f"imagesTr/ball_{n:02d}.nii.gz"),
+            "label": str(decathlon / f"labelsTr/ball_{n:02d}.nii.gz"),
+        }
         for n in range(3)
     ]
     with (tmp_path / "list.csv").open("w", newline="") as stream:
@@ -69,7 +73,8 @@ def test_a_csv_and_a_json_list(decathlon, tmp_path):
     from_csv, from_json = read_dataset(tmp_path / "list.csv"), read_dataset(tmp_path / "list.json")
     assert from_csv.cases == from_json.cases
     assert [case.id for case in from_csv.cases] == ["c0", "c1", "c2"]
-    assert from_json.labels is not None and from_json.labels.names == ("bright", "dark")
+    assert from_json.labels is not None
+    assert from_json.labels.names == ("bright", "dark")
 
 
 def test_every_missing_file_is_listed(decathlon, tmp_path):
@@ -79,12 +84,17 @@ def test_every_missing_file_is_listed(decathlon, tmp_path):
     (folder / "labelsTr/ball_07.nii.gz").unlink()
     with pytest.raises(InputRefused, match="2 fault") as refusal:
         read_dataset(folder)
-    assert "ball_02" in str(refusal.value) and "ball_07" in str(refusal.value)
+    assert "ball_02" in str(refusal.value)
+    assert "ball_07" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
     ("content", "code"),
-    [("{", "bad-dataset-json"), ('{"training": [{"image": "a"}]}', "bad-dataset-json"), ('{"training": []}', "no-cases")],
+    [
+        ("{", "bad-dataset-json"),
+        ('{"training": [{"image": "a"}]}', "bad-dataset-json"),
+        ('{"training": []}', "no-cases"),
+    ],
 )
 def test_a_broken_dataset_json_is_named(tmp_path, content, code):
     (tmp_path / "dataset.json").write_text(content)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.ball_data import SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from medseg.training.fingerprint import read_case, take_fingerprint
 from medseg.training.planner import flip_axes, plan_patch
 from medseg.training.recipes import merged, parse_overrides, read_recipe, recipe_names
 from medseg.training.splits import split
+from tests.ball_data import SMALL
 
 
 def test_fingerprint_counts_what_nibabel_counts(decathlon):
@@ -106,10 +106,10 @@ def test_folds_part_the_cases_and_held_back_ones_are_in_none(decathlon):
 
 def test_a_label_on_another_grid_is_refused(decathlon, tmp_path):
     import nibabel as nib
-    from tests.ball_data import make_case, write_nifti
 
     from medseg.errors import InputRefused
     from medseg.training.dataset import Case
+    from tests.ball_data import make_case, write_nifti
 
     image, label = make_case(0)
     write_nifti(tmp_path / "image.nii.gz", image)

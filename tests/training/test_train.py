@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.ball_data import SMALL
 from PIL import Image
 
 import medseg
 from medseg.errors import UsageError
 from medseg.models import verify_bundle
+from tests.ball_data import SMALL
 
 QUIET = pytest.mark.filterwarnings("ignore:.*")  # torch's exporter and fabric warn about themselves
 
@@ -34,7 +34,16 @@ def trained(decathlon, tmp_path_factory):
 def test_a_run_ends_in_a_bundle_that_segments_new_cases(trained, decathlon, tmp_path):
     assert verify_bundle(trained.bundle) == []
     assert [score.case for score in trained.scores["held_back"]] == ["ball_04", "ball_09"]
-    for name in ("plan.yaml", "run.json", "steps.csv", "validation.csv", "checkpoints/last.pt", "checkpoints/best.pt", "curves.png", "overlays.png"):
+    for name in (
+        "plan.yaml",
+        "run.json",
+        "steps.csv",
+        "validation.csv",
+        "checkpoints/last.pt",
+        "checkpoints/best.pt",
+        "curves.png",
+        "overlays.png",
+    ):
         assert (trained.run / name).is_file(), name
     assert any((trained.run / "tensorboard").iterdir())
     image = decathlon / "imagesTr/ball_04.nii.gz"
@@ -84,9 +93,13 @@ def test_a_used_folder_is_refused_and_a_changed_plan_too(trained, decathlon, tmp
 @QUIET
 def test_max_minutes_covers_the_whole_call(decathlon, tmp_path):
     started = time.monotonic()
-    medseg.train(decathlon, tmp_path / "run", fold="all", max_minutes=0.6, overrides=(*SMALL, "schedule.steps=1000000"))
+    medseg.train(
+        decathlon, tmp_path / "run", fold="all", max_minutes=0.6, overrides=(*SMALL, "schedule.steps=1000000")
+    )
     assert time.monotonic() - started < 36
-    rates = [float(row["learning_rate"]) for row in csv.DictReader((tmp_path / "run/steps.csv").open(newline=""))]
+    rates = [
+        float(row["learning_rate"]) for row in csv.DictReader((tmp_path / "run/steps.csv").open(newline=""))
+    ]
     assert rates[-1] < 0.05 * max(rates)  # the schedule was bent to the time allowed
 
 
@@ -106,11 +119,17 @@ def test_two_dimensions_from_pictures(tmp_path):
         tmp_path / "data",
         tmp_path / "run",
         overrides=(
-            "patch=[32,32]", "network.features=[4,8,8]", "network.strides=[[1,1],[2,2],[2,2]]", "network.kernel_sizes=[]",
-            "network.deep_supervision=0", "sampling.batch_size=4", "schedule.steps=40", "optimiser.learning_rate=0.01",
+            "patch=[32,32]",
+            "network.features=[4,8,8]",
+            "network.strides=[[1,1],[2,2],[2,2]]",
+            "network.kernel_sizes=[]",
+            "network.deep_supervision=0",
+            "sampling.batch_size=4",
+            "schedule.steps=40",
+            "optimiser.learning_rate=0.01",
             "optimiser.warmup_steps=2",
         ),
-    )  # fmt: skip
+    )
     assert result.plan.dimensions == 2
     assert result.plan.class_ids == (0, 255)
     assert result.scores["validation"][0].mean > 0.8
