@@ -39,7 +39,9 @@ BOTH = ["image", "label"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("dataset", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=3000)
@@ -58,8 +60,21 @@ def main() -> None:
     minutes = (time.monotonic() - started) / 60
     dice = {Path(case["label"]).name.removesuffix(".nii.gz"): score(network, case) for case in held_back}
     mean = float(np.mean(list(dice.values())))
-    args.out.write_text(json.dumps({"steps": args.steps, "minutes": minutes, "precision": args.precision, "mean_dice": mean, "dice": dice}, indent=1))
-    print(f"{len(held_back)} held-back cases: mean Dice {mean:.4f} after {args.steps} steps, {minutes:.1f} minutes")
+    args.out.write_text(
+        json.dumps(
+            {
+                "steps": args.steps,
+                "minutes": minutes,
+                "precision": args.precision,
+                "mean_dice": mean,
+                "dice": dice,
+            },
+            indent=1,
+        )
+    )
+    print(
+        f"{len(held_back)} held-back cases: mean Dice {mean:.4f} after {args.steps} steps, {minutes:.1f} minutes"
+    )
 
 
 def split(dataset: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
@@ -69,7 +84,9 @@ def split(dataset: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     return [c for n, c in enumerate(cases, 1) if n % 5], [c for n, c in enumerate(cases, 1) if n % 5 == 0]
 
 
-def fit(network: torch.nn.Module, cases: list[dict[str, str]], steps: int, batch: int, precision: str) -> None:
+def fit(
+    network: torch.nn.Module, cases: list[dict[str, str]], steps: int, batch: int, precision: str
+) -> None:
     transforms = Compose(
         [
             LoadImaged(BOTH, image_only=True),
@@ -85,7 +102,9 @@ def fit(network: torch.nn.Module, cases: list[dict[str, str]], steps: int, batch
             RandShiftIntensityd("image", offsets=0.25, prob=0.3),
         ]
     )  # fmt: skip
-    loader = DataLoader(CacheDataset(cases, transforms, progress=False), batch_size=batch, shuffle=True, drop_last=True)
+    loader = DataLoader(
+        CacheDataset(cases, transforms, progress=False), batch_size=batch, shuffle=True, drop_last=True
+    )
     loss_of = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -111,11 +130,18 @@ def fit(network: torch.nn.Module, cases: list[dict[str, str]], steps: int, batch
 def score(network: torch.nn.Module, case: dict[str, str]) -> float:
     """Mean Dice over both labels on the scan's own grid."""
     network.eval()
-    load = Compose([LoadImaged(BOTH, image_only=True), EnsureChannelFirstd(BOTH), NormalizeIntensityd("image")])
+    load = Compose(
+        [LoadImaged(BOTH, image_only=True), EnsureChannelFirstd(BOTH), NormalizeIntensityd("image")]
+    )
     data = load(case)
-    logits = sliding_window_inference(data["image"][None].as_tensor(), PATCH, 4, network, overlap=0.5, mode="gaussian")
+    logits = sliding_window_inference(
+        data["image"][None].as_tensor(), PATCH, 4, network, overlap=0.5, mode="gaussian"
+    )
     predicted, reference = logits.argmax(1)[0].numpy(), data["label"][0].numpy()
-    both = [((predicted == i) & (reference == i)).sum() * 2 / ((predicted == i).sum() + (reference == i).sum()) for i in (1, 2)]
+    both = [
+        ((predicted == i) & (reference == i)).sum() * 2 / ((predicted == i).sum() + (reference == i).sum())
+        for i in (1, 2)
+    ]
     return float(np.mean(both))
 
 

@@ -42,7 +42,7 @@ _EXPORT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a run made: its folder, its plan, the bundle, and Dice per case (``validation``, ``held_back``)."""
+    """What a run made: folder, plan, bundle, and Dice per case (``validation``, ``held_back``)."""
 
     run: Path
     plan: Plan
