@@ -89,8 +89,16 @@ def _steps(progress: Progress) -> Callable[[Status], None]:
         note = f"loss {status.loss:.3f}"
         if status.dice:
             note += f", Dice {_dice(status.dice)}"
-        done = min(status.steps, round(status.fraction * status.steps))
-        progress("train", done, status.steps, note)
+        by_steps = status.step / status.steps
+        if status.fraction > by_steps + 1e-3:
+            progress(
+                "train, % of the time",
+                min(100, round(100 * status.fraction)),
+                100,
+                f"step {status.step}, {note}",
+            )
+        else:
+            progress("train", status.step, status.steps, note)
 
     return show
 
