@@ -99,6 +99,7 @@ def _grid(plan: Plan) -> list[Config]:
                 "mode": "bilinear",
                 "padding_mode": "border",
                 "scale_extent": True,  # as medseg: the field of view stays, to half a voxel
+                "align_corners": True,  # MONAI asks for it with scale_extent
             }
         )
     return steps

@@ -49,10 +49,13 @@ def one_thread():
 
 
 def blobs(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth noise, and the classes that thresholds make of it: easily learnt, curved, everywhere."""
-    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 3.0)
-    z = (noise - noise.mean()) / noise.std()
-    return z.astype(np.float32), (z > 0.3).astype(np.int64) + (z > 1.2)
+    """Curved regions of three brightnesses in a little noise, normalised, and which is which."""
+    random = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(random.normal(size=shape), 3.0)
+    z = (smooth - smooth.mean()) / smooth.std()
+    classes = (z > 0.3).astype(np.int64) + (z > 1.2)
+    image = classes + 0.1 * random.normal(size=shape)
+    return ((image - image.mean()) / image.std()).astype(np.float32), classes
 
 
 def make_plan(dimensions: int, channels: tuple[dict, ...], **more: object) -> Plan:
@@ -64,7 +67,7 @@ def make_plan(dimensions: int, channels: tuple[dict, ...], **more: object) -> Pl
             {"id": 3, "name": "middle", "colour": (230, 159, 0)},
             {"id": 255, "name": "high", "colour": (86, 180, 233)},
         ),
-        patch=(24, 32, 16)[:dimensions],
+        patch=(16, 24, 16)[:dimensions],
         network={
             "features": (8, 16, 16),
             "strides": ((1,) * dimensions, (2,) * dimensions, (2,) * dimensions),
@@ -135,15 +138,21 @@ def bundle3d(tmp_path_factory) -> ModelBundle:
     return trained(plan, tmp_path_factory.mktemp("3d") / "bundle", lambda image: image[None])
 
 
+# medseg spaces windows evenly, MONAI pushes the last one back: where the size is no whole number of
+# steps, and where scans are resampled, the two differ by rounding at the edges of structures.
+LEAST = {"large": 0.999, "small": 0.999, "uneven": 0.98, "oblique": 0.97}
+
+
 def write_scans(folder: Path) -> dict[str, Path]:
     """Oblique, anisotropic, permuted and flipped, larger and smaller than the patch."""
     folder.mkdir()
     c, s = np.cos(0.3), np.sin(0.3)
     rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
     grids = {
-        "large": ((40, 50, 30), (1.0, 1.0, 1.0), np.eye(3)),
-        "small": ((20, 33, 12), (1.0, 1.0, 1.0), np.array([[0, 1, 0], [0, 0, -1], [-1, 0, 0]])),
-        "oblique": ((44, 30, 26), (0.9, 1.2, 1.5), rotation),
+        "large": ((32, 48, 24), (1.0, 1.0, 1.0), np.eye(3)),
+        "small": ((20, 16, 12), (1.0, 1.0, 1.0), np.array([[0, 1, 0], [0, 0, -1], [-1, 0, 0]])),
+        "uneven": ((37, 29, 19), (1.0, 1.0, 1.0), np.eye(3)),
+        "oblique": ((34, 30, 16), (0.9, 1.2, 1.5), rotation),
     }
     paths = {}
     for seed, (name, (shape, spacing, direction)) in enumerate(grids.items(), 100):
@@ -184,12 +193,12 @@ def test_runs_without_medseg_and_agrees_with_it(bundle3d, tmp_path):
         assert found.dtype == np.uint8
         np.testing.assert_allclose(result.affine, nib.load(path).affine, atol=1e-4)
         for label in (3, 255):
-            assert dice(found, expected, label) >= (0.98 if name == "oblique" else 0.999), (name, label)
+            assert dice(found, expected, label) >= LEAST[name], (name, label)
 
 
 def test_network_has_learnt_what_the_other_tests_compare(bundle3d, tmp_path):
     path = write_scans(tmp_path / "scans")["large"]
-    truth = np.array([0, 3, 255])[blobs((40, 50, 30), 100)[1]]
+    truth = np.array([0, 3, 255])[blobs((32, 48, 24), 100)[1]]
     assert dice(ours(path, bundle3d), truth, 3) > 0.8
     assert dice(ours(path, bundle3d), truth, 255) > 0.8
 
@@ -202,7 +211,7 @@ def test_pictures_keep_their_size_and_ids(tmp_path):
         lambda image: (np.clip(image * 40 + 120, 0, 255) / 255)[None].astype(np.float32),
     )
     (tmp_path / "images").mkdir()
-    picture = np.clip(blobs((45, 61), 7)[0] * 40 + 120, 0, 255).astype(np.uint8)
+    picture = np.clip(blobs((48, 56), 7)[0] * 40 + 120, 0, 255).astype(np.uint8)
     Image.fromarray(picture).save(tmp_path / "images" / "a.png")
     run_workflow(export_monai(bundle, tmp_path / "exported"), tmp_path / "images", tmp_path / "results")
     found = np.asarray(Image.open(tmp_path / "results" / "a_seg.png"))
@@ -223,13 +232,13 @@ def test_each_channel_is_normalised_in_its_own_way_and_slices_go_one_by_one(tmp_
         fingerprint={
             "cases": 1, "dimensions": 3, "spacing_known": True, "channels": (), "voxel_fraction": {},
             "spacing_median": (1, 1, 3), "spacing_min": (1, 1, 3), "spacing_max": (1, 1, 3),
-            "shape_median": (40, 40, 9), "shape_min": (40, 40, 9), "shape_max": (40, 40, 9),
+            "shape_median": (40, 40, 5), "shape_min": (40, 40, 5), "shape_max": (40, 40, 5),
             "cases_with_label": {},
         },
     )  # fmt: skip
     bundle = trained(plan, tmp_path / "bundle", lambda image: np.stack([image, np.roll(image, 3)]))
     (tmp_path / "images").mkdir()
-    image = blobs((37, 41, 9), 11)[0]
+    image = blobs((40, 36, 5), 11)[0]
     affine = np.diag([-1.0, 1.0, 3.0, 1.0])
     paths = [tmp_path / "images" / f"a_000{n}.nii.gz" for n in range(2)]
     for path, data in zip(paths, (image * 120 + 50, np.roll(image, 3) * 9 + 70), strict=True):
