@@ -34,8 +34,9 @@ class RunLog:
         self._labels = labels
         _cut(folder / STEPS, ["step", "loss", "learning_rate", "seconds"], resume_at)
         _cut(folder / SCORES, ["step", "mean_dice", *(f"dice {name}" for name in labels)], resume_at)
-        self._steps = (folder / STEPS).open("a", newline="", encoding="utf-8")
-        self._scores = (folder / SCORES).open("a", newline="", encoding="utf-8")
+        # Line by line, so that a run can be watched from outside.
+        self._steps = (folder / STEPS).open("a", 1, newline="", encoding="utf-8")
+        self._scores = (folder / SCORES).open("a", 1, newline="", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at or None)
 
     def step(self, step: int, loss: float, learning_rate: float, seconds: float) -> None:
@@ -48,14 +49,12 @@ class RunLog:
         """One validation; an absent score is an empty cell."""
         row = ["" if value is None else f"{value:.5f}" for value in (mean, *per_label)]
         csv.writer(self._scores).writerow([step, *row])
-        self._scores.flush()
         for name, value in zip(("mean", *self._labels), (mean, *per_label), strict=True):
             if value is not None:
                 self._board.add_scalar(f"Dice/{name}", value, step)
 
     def flush(self) -> None:
         """Everything written so far is on disk, before a checkpoint refers to it."""
-        self._steps.flush()
         self._board.flush()
 
     def __enter__(self) -> RunLog:

@@ -20,9 +20,9 @@ PerStage = tuple[tuple[int, ...], ...]
 _GIB = 1024**3
 _MIN_EDGE = 4
 _MIN_STAGES, _MAX_STAGES = 3, 6
-# Bytes of activations, gradients and workspace per voxel and feature of the finest stage, all stages together:
-# 76 to 86 measured on a CPU for DynUNet in float32 (48 in bfloat16), 64^3 voxels, forward and backward; the rest is
-# room for deeper supervision, augmentation and the optimiser.
+# Bytes of activations, gradients and workspace per voxel and feature of the finest stage, all stages
+# together. Measured on a CPU for DynUNet, 64^3 voxels, forward and backward: 76 to 86 in float32, 48 in
+# bfloat16; the rest is room for augmentation, the optimiser and deeper supervision.
 _BYTES_PER_VOXEL_FEATURE = 34 * 4
 
 
