@@ -30,13 +30,13 @@ def write_nifti(path: Path, array: np.ndarray) -> None:
 
 SMALL = (
     "patch=[16,24,16]",
-    "network.features=[4,8,8]",
+    "network.features=[8,16,16]",
     "network.strides=[[1,1,1],[2,2,2],[2,2,2]]",
     "network.kernel_sizes=[]",
     "network.deep_supervision=0",
     "sampling.batch_size=2",
     "optimiser.warmup_steps=2",
-    "optimiser.learning_rate=0.01",
+    "optimiser.learning_rate=0.005",
     "schedule.checkpoint_every=4",
     "schedule.validate_every=6",
 )
