@@ -7,6 +7,8 @@ import time
 
 from medseg.plans import OptimiserPlan
 
+_LONGEST_WARMUP = 0.05
+
 
 class Clock:
     """Fraction of a training that is done: steps over steps, or time over time allowed, whichever is more.
@@ -35,6 +37,10 @@ class Clock:
 
 
 def learning_rate(plan: OptimiserPlan, step: int, fraction: float) -> float:
-    """Linear warm-up over ``warmup_steps``, then half a cosine from the peak to zero."""
-    warm = min(1.0, (step + 1) / max(1, plan.warmup_steps))
+    """Linear warm-up, times half a cosine from the peak to zero.
+
+    The warm-up ends after ``warmup_steps`` or a twentieth of the training, whichever comes first: in a
+    run of few steps or little time it must not take the whole of it.
+    """
+    warm = min(1.0, max((step + 1) / max(1, plan.warmup_steps), fraction / _LONGEST_WARMUP))
     return plan.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))

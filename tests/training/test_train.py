@@ -155,3 +155,16 @@ def test_the_average_follows_its_formula():
     with average.applied():
         assert module.weight.item() == pytest.approx(expected, rel=1e-6)
     assert module.weight.item() == 5.0
+
+
+@pytest.mark.parametrize(
+    ("step", "fraction", "share"),
+    [(0, 0.0, 0.01), (49, 0.01, 0.5), (99, 0.02, 1.0), (3, 0.025, 0.5), (3, 0.05, 1.0), (999, 1.0, 1.0)],
+)
+def test_the_learning_rate_follows_its_formula(step, fraction, share):
+    from medseg.plans import OptimiserPlan
+    from medseg.training.clock import learning_rate
+
+    plan = OptimiserPlan(learning_rate=0.2, warmup_steps=100)
+    expected = 0.2 * share * (1 + np.cos(np.pi * fraction)) / 2
+    assert learning_rate(plan, step, fraction) == pytest.approx(expected, rel=1e-9, abs=1e-15)
