@@ -87,7 +87,7 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         raise NotFound(f"{path.parent}: no such folder to write {path.name} into; create it first")
     remove_stale(path.parent)
     token = f"{os.getpid()}-{_host()}{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.name}.{token}.part{extension(path)}")
+    temporary = path.with_name(f".{path.name}.{token}.part{extension(path) or path.suffix}")
     try:
         yield temporary
         _flush(temporary)

@@ -26,6 +26,9 @@ _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
 _LARGEST_PIXELS = 1 << 28
 _MM_PER_UNIT = {"mm": 1.0, "micron": 1e-3, "um": 1e-3, "µm": 1e-3, "\\u00B5m": 1e-3, "nm": 1e-6, "cm": 10.0}
+_ALPHA_SAMPLES = ("ASSOCALPHA", "UNASSALPHA")
+# Pixels (row, column, channel), whether the last channel is transparency, findings, mm along i and j.
+_Picture = tuple[NDArray[Any], bool, Verdict, tuple[float, float] | None]
 _IMAGEJ_TYPES = ("u1", "u2", "f4")
 
 
@@ -49,10 +52,12 @@ def read(path: Path, *, series: int | None = None) -> Raster:
         is_png = file.read(8) == _PNG_MARK
     if is_png and series not in (None, 1):
         raise UsageError(f"{path.name}: series={series}, a PNG holds one picture")
-    pixels, verdict, spacing = _read_png(path) if is_png else _read_tiff(path, series)
+    pixels, has_alpha, verdict, spacing = _read_png(path) if is_png else _read_tiff(path, series)
     if pixels.dtype.kind not in "iuf":
         raise _refused(path, "unsupported-encoding", f"{pixels.dtype} pixels, expected integers or floats")
-    pixels, alpha = _without_alpha(pixels)
+    if has_alpha:
+        pixels, lost = _without_alpha(pixels)
+        verdict += lost
     along, down = spacing or (1.0, 1.0)
     return Raster(
         data=pixels.transpose(2, 1, 0)[..., None],
@@ -60,23 +65,21 @@ def read(path: Path, *, series: int | None = None) -> Raster:
         path=path,
         paths=(path,),
         format="image",
-        verdict=verdict + alpha,
+        verdict=verdict,
         is_2d=True,
         spacing_known=spacing is not None,
     )
 
 
 def _without_alpha(pixels: NDArray[Any]) -> tuple[NDArray[Any], Verdict]:
-    """Grey or colour channels of (row, column, channel); a warning where transparency is lost."""
-    if pixels.shape[2] not in (2, 4):
-        return pixels, OK
+    """All but the last channel of (row, column, channel); a warning where transparency is lost."""
     opaque = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1.0
     if (pixels[..., -1] == opaque).all():
         return pixels[..., :-1], OK
     return pixels[..., :-1], Verdict.of("warning", "alpha-ignored", "the picture's transparency is left out")
 
 
-def _read_png(path: Path) -> tuple[NDArray[Any], Verdict, None]:
+def _read_png(path: Path) -> _Picture:
     """Pixels (row, column, channel) as they are stored: greys of 1, 2, 4 bits and palette indices too."""
     width, height, depth, colour = _check_png(path)
     if depth == 16 and colour != _GREY:
@@ -105,7 +108,7 @@ def _read_png(path: Path) -> tuple[NDArray[Any], Verdict, None]:
         verdict = Verdict.of(
             "warning", "palette", "a picture with a palette: its indices are taken as values"
         )
-    return pixels, verdict, None
+    return pixels, colour in (_GREY_ALPHA, _RGB_ALPHA), verdict, None
 
 
 def _check_png(path: Path) -> tuple[int, int, int, int]:
@@ -140,7 +143,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise _refused(path, "too-large", f"{width} x {height} pixels, expected at most {_LARGEST_PIXELS}")
 
 
-def _read_tiff(path: Path, series: int | None) -> tuple[NDArray[Any], Verdict, tuple[float, float] | None]:
+def _read_tiff(path: Path, series: int | None) -> _Picture:
     from tifffile import TiffFile, TiffFileError
 
     try:
@@ -167,7 +170,8 @@ def _read_tiff(path: Path, series: int | None) -> tuple[NDArray[Any], Verdict, t
                 verdict = Verdict.of(
                     "warning", "palette", "a picture with a palette: its indices are taken as values"
                 )
-            return pixels, verdict, _imagej_spacing(tiff, page)
+            has_alpha = any(_name(kind) in _ALPHA_SAMPLES for kind in page.extrasamples)
+            return pixels, has_alpha, verdict, _imagej_spacing(tiff, page)
     except MedsegError:
         raise
     except (TiffFileError, ValueError, KeyError, IndexError, struct.error, zlib.error, EOFError) as error:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medseg import Geometry, Volume
 from numpy.typing import NDArray
+
+from medseg import Geometry, Volume
 
 Mark = tuple[int, int, int]
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
 
-import medseg
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
+import medseg
 from medseg import Volume
 
 ORIENTATIONS = list(product(permutations(range(3)), product((False, True), repeat=3)))
