@@ -73,8 +73,7 @@ def main() -> None:
         )
     )
     print(
-        f"{len(held_back)} held-back cases: mean Dice {mean:.4f}, "
-        f"{args.steps} steps, {minutes:.1f} minutes"
+        f"{len(held_back)} held-back cases: mean Dice {mean:.4f}, {args.steps} steps, {minutes:.1f} minutes"
     )
 
 
