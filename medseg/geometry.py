@@ -56,7 +56,8 @@ class Geometry:
             raise ValueError("affine holds values that are not finite")
         if not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
             raise ValueError(f"affine ends in {affine[3].tolist()}, expected [0, 0, 0, 1]")
-        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(affine[:3, :3], axis=0)
         if lengths.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
             raise ValueError("affine cannot be inverted: its axes do not span three dimensions")
         affine.setflags(write=False)

@@ -7,9 +7,7 @@ name the patient.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import InputRefused
 from medseg.io.files import DICOM_EXTENSIONS, extension, is_dicom_file
+from medseg.io.quiet import quiet
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 # Objects that have rows and columns and yet are no scan: they belong to one.
@@ -63,14 +62,6 @@ class Slice:
         return self.series_uid, self.series_number
 
 
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """pydicom without warnings: they quote values, and values may name the patient."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def scan_folder(folder: Path, *, nested: bool) -> list[Slice]:
     """The slices under a folder, in the order of their names; other files are passed over.
 
@@ -94,7 +85,7 @@ def read_slice(path: Path) -> Slice | None:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    with quiet_pydicom():
+    with quiet("pydicom"):
         try:
             dataset = dcmread(path, stop_before_pixels=True)
             return _slice(path, dataset)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import InputRefused
-from medseg.io.dicom_headers import Slice, quiet_pydicom
+from medseg.io.dicom_headers import Slice
+from medseg.io.quiet import quiet
 
 # Lossless JPEG: pydicom's decoder for it is GPL, so SimpleITK (GDCM) decodes.
 _LOSSLESS_JPEG = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
@@ -19,6 +20,8 @@ _PIXEL_TAGS = (
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation", "PixelData",
 )  # fmt: skip
+# No transfer syntax shrinks pixels more than this.
+_LARGEST_RATIO = 4096
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -32,6 +35,7 @@ def read_pixels(slices: Sequence[Slice]) -> NDArray[Any]:
     whole = {(s.slope, s.intercept, s.bits) for s in slices}
     exact = len(whole) == 1 and first.slope == 1.0 and first.intercept == int(first.intercept)
     dtype = _integer_type(first) if exact else np.dtype(np.float32)
+    _check_sizes(slices)
     data = np.empty((first.columns, first.rows, len(slices)), dtype, order="F")
     for k, item in enumerate(slices):
         stored = _decode(item).T
@@ -40,6 +44,13 @@ def read_pixels(slices: Sequence[Slice]) -> NDArray[Any]:
         else:
             data[..., k] = stored * np.float64(item.slope) + np.float64(item.intercept)
     return data
+
+
+def _check_sizes(slices: Sequence[Slice]) -> None:
+    """Refuse headers that ask for more pixels than their files can hold, before memory is taken."""
+    for item in slices:
+        if item.rows * item.columns * item.bits[0] // 8 > item.path.stat().st_size * _LARGEST_RATIO:
+            raise _undecodable(item, f"{item.columns} x {item.rows} pixels do not fit into the file")
 
 
 def _integer_type(item: Slice) -> np.dtype[Any]:
@@ -61,7 +72,7 @@ def _decode(item: Slice) -> NDArray[Any]:
     allocated, stored, high, _ = item.bits
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1:
         raise _undecodable(item, f"{stored} bits stored in {allocated} with high bit {high}")
-    with quiet_pydicom():
+    with quiet("pydicom"):
         try:
             dataset = dcmread(item.path)
             if str(dataset.file_meta.TransferSyntaxUID) in _LOSSLESS_JPEG:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import InputRefused, MedsegError, UsageError, WriteFailed
 from medseg.geometry import Geometry
+from medseg.io.quiet import quiet
 from medseg.io.raster import Raster
 from medseg.verdict import OK, Verdict
 
@@ -25,10 +26,13 @@ _PNG_MARK = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
 _LARGEST_PIXELS = 1 << 28
+# No compression of pictures shrinks more than this; a page that asks for more lies.
+_LARGEST_RATIO = 4096
 _MM_PER_UNIT = {"mm": 1.0, "micron": 1e-3, "um": 1e-3, "µm": 1e-3, "\\u00B5m": 1e-3, "nm": 1e-6, "cm": 10.0}
 _ALPHA_SAMPLES = ("ASSOCALPHA", "UNASSALPHA")
 # Pixels (row, column, channel), whether the last channel is transparency, findings, mm along i and j.
 _Picture = tuple[NDArray[Any], bool, Verdict, tuple[float, float] | None]
+_TIFF_FAULTS = (ValueError, TypeError, AttributeError, ArithmeticError, EOFError, struct.error, zlib.error)
 _IMAGEJ_TYPES = ("u1", "u2", "f4")
 
 
@@ -147,10 +151,12 @@ def _read_tiff(path: Path, series: int | None) -> _Picture:
     from tifffile import TiffFile, TiffFileError
 
     try:
-        with TiffFile(path) as tiff:
+        with quiet("tifffile"), TiffFile(path) as tiff:
             # Thumbnails and pyramid levels are pages too, and marked as reduced.
             pages = [page.aspage() for page in tiff.pages if not page.aspage().is_reduced]
             count = len(pages)
+            if count == 0:
+                raise _refused(path, "bad-header", "no page in it")
             if count > 1 and series is None:
                 raise _refused(
                     path,
@@ -161,7 +167,7 @@ def _read_tiff(path: Path, series: int | None) -> _Picture:
             if not 1 <= (series or 1) <= count:
                 raise UsageError(f"{path.name}: series={series}, the file has pages 1 to {count}")
             page = pages[(series or 1) - 1]
-            _check_size(path, page.imagewidth, page.imagelength)
+            _check_page(path, page)
             pixels = _tiff_pixels(path, page, alone=count == 1)
             verdict, inverted = OK, _name(page.photometric) == "MINISWHITE"
             if inverted:
@@ -174,10 +180,24 @@ def _read_tiff(path: Path, series: int | None) -> _Picture:
             return pixels, has_alpha, verdict, _imagej_spacing(tiff, page)
     except MedsegError:
         raise
-    except (TiffFileError, ValueError, KeyError, IndexError, struct.error, zlib.error, EOFError) as error:
+    except (TiffFileError, LookupError, *_TIFF_FAULTS) as error:
         raise _refused(
             path, "corrupt", f"it cannot be decoded ({type(error).__name__}); copy it again"
         ) from None
+
+
+def _check_page(path: Path, page: Any) -> None:
+    """Refuse what tifffile would fill up with zeros: pages whose voxels are not all in the file."""
+    _check_size(path, page.imagewidth, page.imagelength)
+    starts, counts = page.dataoffsets, page.databytecounts
+    whole = 0 < len(starts) == len(counts)
+    if not whole or max(map(sum, zip(starts, counts, strict=True))) > path.stat().st_size:
+        raise _refused(path, "truncated", "its pixels lie beyond its end; copy it again")
+    row_bits = page.imagewidth * page.bitspersample  # of one sample per pixel, at least
+    needed = -(-row_bits // 8) * page.imagelength if _name(page.compression) == "NONE" else 1
+    unpacked = sum(counts) * _LARGEST_RATIO
+    if min(counts) <= 0 or sum(counts) < needed or page.nbytes > unpacked:
+        raise _refused(path, "bad-header", "the length of its pixels does not fit its size")
 
 
 def _tiff_pixels(path: Path, page: Any, *, alone: bool) -> NDArray[Any]:

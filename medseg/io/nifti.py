@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +51,7 @@ def read(path: Path, *, series: int | None = None) -> Raster:
         return _read(path, header_path, data_path, series)
     except MedsegError:
         raise
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise _refused(path, "bad-header", f"{error}. The header is damaged or not NIfTI's") from None
 
 
@@ -95,7 +96,7 @@ def _raster(
     times = _fourth_dimension(path, sizes)
     marked = bytes(header["intent_name"]) == _CHANNELS_MARK
     chosen = 0 if marked or times == 1 else _choose(path, times, series)
-    flat = stream.read_array(int(np.prod(spatial)) * times * per_voxel, number)
+    flat = stream.read_array(math.prod(spatial) * times * per_voxel, number)
     stream.finish()
     data = flat.reshape((per_voxel, *spatial, times), order="F").transpose(4, 0, 1, 2, 3)
     if not marked:
@@ -255,8 +256,9 @@ def _scaled(data: NDArray[Any], scaling: tuple[float, float] | None) -> NDArray[
         return data
     wide = data.dtype.itemsize > 4 or (data.dtype.kind in "iu" and data.dtype.itemsize == 4)
     scaled = np.empty_like(data, dtype=np.float64 if wide else np.float32)
-    for k in range(data.shape[3]):
-        scaled[..., k] = data[..., k] * np.float64(scaling[0]) + np.float64(scaling[1])
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found and named later
+        for k in range(data.shape[3]):
+            scaled[..., k] = data[..., k] * np.float64(scaling[0]) + np.float64(scaling[1])
     return scaled
 
 

@@ -184,8 +184,11 @@ def _disagreement(
     except ValueError as error:
         return Verdict.of("warning", "sform-qform-disagree", f"qform: {error}; the sform is used")
     corners = np.indices((2, 2, 2)).reshape(3, 8) * (np.array(size)[:, None] - 1)
-    distance = np.linalg.norm((sform - qform)[:3, :3] @ corners + (sform - qform)[:3, 3:], axis=0).max()
-    if distance <= _DISAGREEMENT * np.linalg.norm(sform[:3, :3], axis=0).min():
+    with np.errstate(all="ignore"):  # numbers that are not finite disagree
+        apart = (sform - qform)[:3]
+        distance = np.linalg.norm(apart[:, :3] @ corners + apart[:, 3:], axis=0).max()
+        agree = distance <= _DISAGREEMENT * np.linalg.norm(sform[:3, :3], axis=0).min()
+    if agree:
         return OK
     return Verdict.of(
         "warning",

@@ -7,6 +7,7 @@ SimpleITK is the oracle in the tests.
 from __future__ import annotations
 
 import gzip
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,7 +228,7 @@ def _voxels(path: Path, header: _Header, sizes: tuple[int, ...]) -> tuple[Path, 
         )
     number = np.dtype(order + code)
     data_path, offset = _data_file(path, header)
-    skip, count = int(fields.get("byte skip", "0")), int(np.prod(sizes))
+    skip, count = int(fields.get("byte skip", "0")), math.prod(sizes)
     if skip == -1 and encoding == "none":
         offset = max(offset, data_path.stat().st_size - count * number.itemsize)
     with ByteStream(data_path, offset=offset, compression=encoding) as stream:

@@ -118,8 +118,9 @@ def _geometry(raster: Raster, allow: frozenset[str]) -> tuple[Geometry, Verdict]
 def _finite(raster: Raster, allow: frozenset[str]) -> tuple[NDArray[Any], Verdict]:
     data = raster.data
     # A sum is finite only if every term is: one pass without a temporary for the ordinary scan.
-    if data.dtype.kind != "f" or np.isfinite(data.sum(dtype=np.float64)):
-        return data, OK
+    with np.errstate(all="ignore"):
+        if data.dtype.kind != "f" or np.isfinite(data.sum(dtype=np.float64)):
+            return data, OK
     bad = ~np.isfinite(data)
     count = int(bad.sum())
     if count == 0:
