@@ -242,6 +242,13 @@ class Plan(_Strict):
                 raise ValueError(
                     f"patch {self.patch}: size {self.patch[axis]} is not divisible by the strides' {step}"
                 )
+        angles, scale = self.augmentation.rotation_degrees, self.augmentation.scale
+        if len(angles) < (1 if d == 2 else 3):
+            raise ValueError(
+                f"augmentation.rotation_degrees {angles}: a {d}D plan needs {1 if d == 2 else 3} angle(s)"
+            )
+        if min(scale) <= 0:
+            raise ValueError(f"augmentation.scale {scale}: expected two factors above 0")
         for axis in (*self.augmentation.flip_axes, *self.inference.mirror_axes):
             if not 0 <= axis < d:
                 raise ValueError(f"flip axis {axis}: expected 0 to {d - 1}")

@@ -99,11 +99,16 @@ def usable_mirror_axes(plan: Plan) -> tuple[int, ...]:
     grid). A label that names a side but has no partner, or sided labels on a grid whose axes have no
     anatomical meaning, forbid the flip.
     """
+    return flips_that_keep_sides(plan, plan.inference.mirror_axes)
+
+
+def flips_that_keep_sides(plan: Plan, axes: Sequence[int]) -> tuple[int, ...]:
+    """Those of ``axes`` that `usable_mirror_axes` would allow; training's flips follow the same rule."""
     labels = plan.label_set
     sided = bool(labels.mirrored_ids or labels.one_sided_ids)
     if plan.grid.orientation is None:
-        return () if sided else plan.inference.mirror_axes
-    return tuple(a for a in plan.inference.mirror_axes if a != 0 or not labels.one_sided_ids)
+        return () if sided else tuple(axes)
+    return tuple(a for a in axes if a != 0 or not labels.one_sided_ids)
 
 
 def _with_flips(forward: Forward, plan: Plan, mirror_axes: Sequence[int]) -> Forward:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.errors import InputRefused
 from medseg.io import files
 from medseg.plans import Plan
 from medseg.preprocess import prepare, prepare_labels
@@ -56,8 +57,11 @@ def build_cache(
 
 def _preprocess(case: Case, plan: Plan, place: Path) -> None:
     volume, label_map = read_case(case, plan.label_set)
-    image = prepare(volume, plan).data
-    classes = prepare_labels(label_map, plan)
+    try:
+        image = prepare(volume, plan).data
+        classes = prepare_labels(label_map, plan)
+    except InputRefused as error:
+        raise InputRefused(f"case {case.id!r}: {error}", code=error.code, path=case.label) from error
     shutil.rmtree(place, ignore_errors=True)  # what an interrupted run left half done
     place.mkdir(parents=True)
     np.save(place / "image.npy", np.ascontiguousarray(image))

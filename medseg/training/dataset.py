@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from medseg.errors import InputRefused, NotFound
 from medseg.io import files
 from medseg.labels import LabelSet
+
+_CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's ending of a case's second, third ... image
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,12 @@ def _read_dataset_json(path: Path) -> Dataset:
     facts = _json(path / "dataset.json")
     if "channel_names" in facts:
         return _read_nnunet(path, facts)
-    channels, modalities = _channels(facts.get("modality", {"0": "image"}))
+    channels, modalities = _channels(facts.get("modality", {"0": "image"}), path)
     cases = []
     for entry in facts.get("training", []):
-        if not isinstance(entry, dict) or "image" not in entry or "label" not in entry:
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(k), str) for k in ("image", "label")):
             raise InputRefused(
-                f"{path / 'dataset.json'}: an entry of 'training' lacks 'image' or 'label': {entry}",
+                f"{path / 'dataset.json'}: an entry of 'training' lacks a path 'image' or 'label': {entry}",
                 code="bad-dataset-json",
                 path=path,
             )
@@ -90,7 +93,7 @@ def _read_dataset_json(path: Path) -> Dataset:
 
 
 def _read_nnunet(path: Path, facts: dict[str, Any]) -> Dataset:
-    channels, modalities = _channels(facts["channel_names"])
+    channels, modalities = _channels(facts["channel_names"], path)
     ending = str(facts.get("file_ending", ".nii.gz"))
     cases = []
     for label in sorted((path / "labelsTr").glob(f"*{ending}")):
@@ -115,6 +118,19 @@ def _read_folders(path: Path) -> Dataset:
             cases.append(Case(case, (by_stem[case],), label))
         else:
             orphans.append(label.name)
+    ids = {case.id for case in cases}
+    further = [
+        image.name
+        for stem, image in by_stem.items()
+        if _CHANNEL.search(stem) and stem not in ids and _CHANNEL.sub("", stem) in ids
+    ]
+    if further:
+        raise InputRefused(
+            f"{path}: images/ holds further channels ({', '.join(further[:5])}), this layout has one file "
+            f"per case: use a CSV list with columns image_<channel>, or an nnU-Net v2 folder",
+            code="further-channels",
+            path=path,
+        )
     if orphans:
         raise InputRefused(
             f"{path}: no image in images/ has the name of label(s) {', '.join(orphans[:5])}: name both "
@@ -132,10 +148,23 @@ def _read_list(path: Path) -> Dataset:
     if path.suffix == ".json":
         facts = _json(path)
         rows = facts.get("cases", [])
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise InputRefused(
+                f"{path}: 'cases' must be a list of objects with 'image' and 'label'",
+                code="bad-dataset-json",
+                path=path,
+            )
         labels = _labels(facts.get("labels"), path)
     else:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as stream:
+                rows = list(csv.DictReader(stream))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputRefused(
+                f"{path}: not a CSV list in UTF-8 ({error}): give a dataset's folder, or a list of its files",
+                code="unknown-layout",
+                path=path,
+            ) from error
     if not rows:
         raise InputRefused(f"{path}: the list holds no case", code="no-cases", path=path)
     columns = [c for c in rows[0] if c == "image" or c.startswith("image_")]
@@ -212,7 +241,13 @@ def _json(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _channels(names: dict[str, str]) -> tuple[tuple[str, ...], tuple[str | None, ...]]:
+def _channels(names: object, path: Path) -> tuple[tuple[str, ...], tuple[str | None, ...]]:
+    if not isinstance(names, dict) or not names or not all(str(key).isdigit() for key in names):
+        raise InputRefused(
+            f'{path / "dataset.json"}: channels {names}: expected numbers with names, e.g. {{"0": "CT"}}',
+            code="bad-dataset-json",
+            path=path,
+        )
     ordered = tuple(str(names[key]) for key in sorted(names, key=int))
     return ordered, tuple(_modality(name) for name in ordered)
 
@@ -242,4 +277,14 @@ def _labels(entries: object, path: Path) -> LabelSet | None:
             code="bad-labels",
             path=path,
         ) from error
-    return LabelSet.from_names(names)
+    if "ignore" in entries:
+        raise InputRefused(
+            f"{path}: the label 'ignore' ({entries['ignore']}) would be learnt as a structure: "
+            f"nnU-Net's ignore label is not supported yet: remove it from the labels and the label maps",
+            code="ignore-label",
+            path=path,
+        )
+    try:
+        return LabelSet.from_names(names)
+    except ValueError as error:
+        raise InputRefused(f"{path}: {error}", code="bad-labels", path=path) from error

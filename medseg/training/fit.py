@@ -87,12 +87,13 @@ def fit(
         average.load(state["average"])
         step, done, best = state["step"], state["fraction"], state["best"]
     clock = Clock(plan.schedule.steps, settings.seconds, done)
+    fraction = _agreed(fabric, clock.fraction(step), settings)
     generator = torch.Generator(device=fabric.device)
     dice: dict[str, float | None] = {}
 
     with _log(fabric, plan, settings, step) as log, Prefetcher(training, plan, fabric.global_rank) as batches:
         model.train()
-        while (fraction := _agreed(fabric, clock.fraction(step), settings)) < 1:
+        while fraction < 1:
             started = time.monotonic()
             rate = learning_rate(plan.optimiser, step, fraction)
             for group in optimiser.param_groups:
@@ -114,7 +115,8 @@ def fit(
             value = _finite(float(reduced), step)
             step += 1
 
-            ended = clock.fraction(step) >= 1
+            fraction = _agreed(fabric, clock.fraction(step), settings)
+            ended = fraction >= 1
             if log is not None:
                 log.step(step - 1, value, rate, time.monotonic() - started)
             if validation and (step % plan.schedule.validate_every == 0 or ended):
@@ -133,16 +135,13 @@ def fit(
                             settings,
                             BEST,
                         )
+                fraction = _agreed(fabric, clock.fraction(step), settings)
             if log is not None and on_status is not None:
-                left = clock.seconds_left(clock.fraction(step))
-                on_status(Status(step, plan.schedule.steps, clock.fraction(step), value, rate, left, dice))
+                left = clock.seconds_left(fraction)
+                on_status(Status(step, plan.schedule.steps, fraction, value, rate, left, dice))
             if step % plan.schedule.checkpoint_every == 0:
-                _checkpoint(
-                    fabric, log, settings, module, optimiser, average, step, clock.fraction(step), best
-                )
-        _checkpoint(
-            fabric, log, settings, module, optimiser, average, step, max(1.0, clock.fraction(step)), best
-        )
+                _checkpoint(fabric, log, settings, module, optimiser, average, step, fraction, best)
+        _checkpoint(fabric, log, settings, module, optimiser, average, step, fraction, best)
         with average.applied():
             if best < 0:  # no validation: the average at the end is what is kept
                 _save(
@@ -204,8 +203,8 @@ def _agreed(fabric: Fabric, fraction: float, settings: FitSettings) -> float:
 def _finite(loss: float, step: int) -> float:
     if not np.isfinite(loss):
         raise MedsegError(
-            f"the loss is {loss} at step {step}: try precision=f32 or a lower optimiser.learning_rate, "
-            f"and start again with --resume from the last checkpoint"
+            f"the loss is {loss} at step {step}, expected a finite number: train into another folder with "
+            f"precision=f32 or a lower optimiser.learning_rate (a run's plan cannot be changed)"
         )
     return loss
 

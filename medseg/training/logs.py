@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -41,14 +42,16 @@ class RunLog:
 
     def step(self, step: int, loss: float, learning_rate: float, seconds: float) -> None:
         """One training step. The loss is written in full precision."""
-        csv.writer(self._steps).writerow([step, repr(loss), f"{learning_rate:.6g}", f"{seconds:.3f}"])
+        csv.writer(self._steps, lineterminator="\n").writerow(
+            [step, repr(loss), f"{learning_rate:.6g}", f"{seconds:.3f}"]
+        )
         self._board.add_scalar("loss", loss, step)
         self._board.add_scalar("learning rate", learning_rate, step)
 
     def scores(self, step: int, mean: float | None, per_label: list[float | None]) -> None:
         """One validation; an absent score is an empty cell."""
         row = ["" if value is None else f"{value:.5f}" for value in (mean, *per_label)]
-        csv.writer(self._scores).writerow([step, *row])
+        csv.writer(self._scores, lineterminator="\n").writerow([step, *row])
         for name, value in zip(("mean", *self._labels), (mean, *per_label), strict=True):
             if value is not None:
                 self._board.add_scalar(f"Dice/{name}", value, step)
@@ -85,5 +88,6 @@ def _cut(path: Path, header: list[str], resume_at: int) -> None:
         kept = [
             row for row in rows if len(row) == len(header) and row[0].isdigit() and int(row[0]) < resume_at
         ]
-    lines = [",".join(header), *(",".join(row) for row in kept)]
-    files.write_text(path, "\n".join(lines) + "\n")
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([header, *kept])  # a label's name may hold a comma
+    files.write_text(path, text.getvalue())

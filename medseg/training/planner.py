@@ -55,7 +55,7 @@ def propose(
         },
         "sampling": {"batch_size": _batch_size(fingerprint, patch, features_start, memory_bytes)},
         "augmentation": {
-            "rotation_degrees": _rotations(axis_spacing),
+            "rotation_degrees": _rotations(axis_spacing, labels),
             "flip_axes": flip_axes(labels, dimensions),
         },
         "inference": {"mirror_axes": flip_axes(labels, dimensions)},
@@ -168,10 +168,13 @@ def _channel(statistics: ChannelStatistics) -> ChannelPlan:
     return ChannelPlan(**facts, normalisation="zscore")
 
 
-def _rotations(spacing: tuple[float, ...]) -> tuple[float, ...]:
-    """Thick slices are turned in their plane only: a turn across them would invent anatomy."""
+def _rotations(spacing: tuple[float, ...], labels: LabelSet) -> tuple[float, ...]:
+    """Thick slices are turned in their plane only: a turn across them would invent anatomy.
+
+    Pictures are turned any way round, unless a label names a side: half a turn would swap the sides.
+    """
     if len(spacing) == 2:
-        return (180.0,)
+        return (15.0,) if labels.mirrored_ids or labels.one_sided_ids else (180.0,)
     thick = [s > 3 * min(spacing) for s in spacing]
     if not any(thick):
         return (15.0, 15.0, 15.0)

@@ -33,7 +33,11 @@ def read_recipe(config: str | Path) -> dict[str, Any]:
     path = Path(config)
     if not path.is_file():
         raise NotFound(f"{config}: neither a file nor one of the recipes {', '.join(sorted(shipped))}")
-    return load_yaml(path.read_text(encoding="utf-8"), path.name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PlanInvalid(f"{path}: not text in UTF-8, expected a YAML recipe: {error}") from error
+    return load_yaml(text, path.name)
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:

@@ -17,14 +17,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from medseg.errors import UsageError
+from medseg.errors import PlanInvalid, UsageError
+from medseg.inference.sliding import flips_that_keep_sides
 from medseg.inference.windows import window_starts
 from medseg.io import files
 from medseg.models import ModelBundle
 from medseg.networks import build_network, load_tensors
 from medseg.plans import Plan, read_plan
 from medseg.training.cache import build_cache
-from medseg.training.checkpoints import BEST, load_checkpoint
+from medseg.training.checkpoints import BEST, LAST, load_checkpoint
 from medseg.training.dataset import Dataset, read_dataset
 from medseg.training.devices import Device, choose_device
 from medseg.training.export import TrainingFacts, export_bundle, half_precision, score_all
@@ -126,20 +127,33 @@ def train(
     started = time.monotonic()
     found = read_dataset(dataset)
     run, target = Path(out), choose_device(device)
-    the_plan = _resumed_plan(run, config, overrides, fold) if resume else None
+    _check_call(target, devices, max_minutes)
+    layers = _layers(config, overrides)
+    the_plan = _resumed_plan(run, layers, fold) if resume else None
+    every = _hold_back_every(layers) if the_plan is None else the_plan.hold_back_every
+    parts = split(found.cases, fold, every)
     if the_plan is None:
         _refuse_used(run)
-        the_plan = _plan(found, _layers(config, overrides), target, progress)
-    parts = split(found.cases, fold, the_plan.hold_back_every)
+        the_plan = _plan(found, layers, target, progress)
+    else:
+        _refuse_other_cases(run, parts)
+    # What cannot be computed or built is refused before the folder is taken.
+    precision = target.precision(the_plan.precision)
+    build_network(the_plan)
     _write_run(run, the_plan, parts, fold, found.name)
     used = (*parts.training, *parts.validation)
     build_cache(used, the_plan, run / "cache", progress)
 
-    precision = target.precision(the_plan.precision)
     seconds = None
     if max_minutes is not None:
         reserve = _EXPORT_SECONDS + _scoring_seconds(the_plan, target, parts)
         seconds = max_minutes * 60 - (time.monotonic() - started) - reserve
+        if seconds <= 0 and not (run / "checkpoints" / LAST).is_file():
+            raise UsageError(
+                f"{run}: preparing took {time.monotonic() - started:.0f} s, scoring and exporting need about "
+                f"{reserve:.0f} s, so {max_minutes:g} minutes leave no time to train: "
+                f"go on with --resume and more --max-minutes"
+            )
     settings = FitSettings(run, seconds, resume)
     fabric = Fabric(
         accelerator=target.kind,
@@ -205,13 +219,38 @@ def _layers(config: str | Path | None, overrides: Sequence[str]) -> dict[str, An
 
 
 def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Progress | None) -> Plan:
-    every = layers.get("hold_back_every", 0)
-    kept, _ = set_aside(dataset.cases, every if isinstance(every, int) else 0)
+    kept, _ = set_aside(dataset.cases, _hold_back_every(layers))
     fingerprint, labels = take_fingerprint(dataset, kept, progress)
     proposed = propose(
         fingerprint, labels, dataset.name, memory_bytes=device.memory_bytes, on_gpu=device.kind == "cuda"
     )
-    return Plan.checked(merged(proposed, layers), "plan")
+    the_plan = Plan.checked(merged(proposed, layers), "plan")
+    flips = the_plan.augmentation.flip_axes
+    if unsafe := sorted(set(flips) - set(flips_that_keep_sides(the_plan, flips))):
+        raise PlanInvalid(
+            f"augmentation.flip_axes {list(flips)}: a flip along {unsafe} would put labels on the wrong side "
+            f"({', '.join(the_plan.label_set.names)}): leave it out, or give both sides of every sided label "
+            f"and grid.orientation RAS"
+        )
+    return the_plan
+
+
+def _hold_back_every(layers: dict[str, Any]) -> int:
+    """From what the user gave, before there is a plan: held-back cases are not read for it either."""
+    every = layers.get("hold_back_every", 0)
+    if not isinstance(every, int) or isinstance(every, bool) or every < 0:
+        raise PlanInvalid(f"hold_back_every {every!r}: expected a whole number, 0 or more")
+    return every
+
+
+def _check_call(target: Device, devices: int, max_minutes: float | None) -> None:
+    if max_minutes is not None and not max_minutes > 0:
+        raise UsageError(f"--max-minutes {max_minutes:g}: expected more than 0")
+    if devices < 1 or (target.kind == "cuda" and devices > torch.cuda.device_count()):
+        most = f" to {torch.cuda.device_count()}" if target.kind == "cuda" else " or more"
+        raise UsageError(f"--devices {devices}: expected 1{most} ({target.description})")
+    if devices > 1 and target.index is not None:
+        raise UsageError(f"--devices {devices} with --device cuda:{target.index}: give --device cuda")
 
 
 def _refuse_used(run: Path) -> None:
@@ -221,7 +260,7 @@ def _refuse_used(run: Path) -> None:
         raise UsageError(f"{run} is not an empty folder: choose another one for the run")
 
 
-def _resumed_plan(run: Path, config: str | Path | None, overrides: Sequence[str], fold: Fold) -> Plan | None:
+def _resumed_plan(run: Path, layers: dict[str, Any], fold: Fold) -> Plan | None:
     """The plan of a run that was begun; refused if what is asked now would change it."""
     if not (run / "plan.yaml").is_file() or not (run / "run.json").is_file():
         return None
@@ -229,10 +268,21 @@ def _resumed_plan(run: Path, config: str | Path | None, overrides: Sequence[str]
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
     if facts["fold"] != str(fold):
         raise UsageError(f"{run} is a run of fold {facts['fold']}, not of {fold}: choose another folder")
-    asked = Plan.checked(merged(the_plan.model_dump(mode="json"), _layers(config, overrides)), "plan")
+    asked = Plan.checked(merged(the_plan.model_dump(mode="json"), layers), "plan")
     if asked != the_plan:
         raise UsageError(f"{run}: its plan differs from the config or overrides given; resume without them")
     return the_plan
+
+
+def _refuse_other_cases(run: Path, parts: Split) -> None:
+    """Other cases make other folds: what validated would train, and what was held back be read."""
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    for name, now in parts.to_json().items():
+        if changed := sorted(set(facts[name]) ^ set(now)):
+            raise UsageError(
+                f"{run}: its {name.replace('_', ' ')} cases were {len(facts[name])}, the dataset now gives "
+                f"{len(now)}; different: {', '.join(changed[:5])}. Restore the dataset, or start another run"
+            )
 
 
 def _write_run(run: Path, the_plan: Plan, parts: Split, fold: Fold, dataset: str) -> None:
@@ -280,8 +330,11 @@ def _score(
 
 
 def _scoring_seconds(the_plan: Plan, target: Device, parts: Split) -> float:
-    """What scoring at the end will take, from one timed forward pass and the median scan's windows."""
-    cases = len(parts.validation) + len(parts.held_back)
+    """What comes after the last step, from one timed forward pass and the median scan's windows.
+
+    The validation cases count twice: the loop ends with a validation, the run with their final scores.
+    """
+    cases = 2 * len(parts.validation) + len(parts.held_back)
     if not cases:
         return 0.0
     module = build_network(the_plan).to(target.torch_device).eval()

@@ -39,6 +39,11 @@ def set_aside(cases: Sequence[Case], hold_back_every: int) -> tuple[tuple[Case, 
     if hold_back_every <= 0:
         return tuple(ordered), ()
     kept = tuple(case for n, case in enumerate(ordered, start=1) if n % hold_back_every)
+    if not kept:
+        raise UsageError(
+            f"hold_back_every {hold_back_every} holds back all of {len(ordered)} case(s): "
+            f"expected 2 or more, or 0"
+        )
     return kept, tuple(case for n, case in enumerate(ordered, start=1) if n % hold_back_every == 0)
 
 

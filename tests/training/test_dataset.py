@@ -108,3 +108,39 @@ def test_what_is_no_dataset_is_refused_with_what_would_be(tmp_path):
         read_dataset(tmp_path)
     with pytest.raises(NotFound):
         read_dataset(tmp_path / "nowhere")
+
+
+def test_a_second_channel_in_images_is_not_silently_left_out(decathlon, tmp_path):
+    shutil.copytree(decathlon / "labelsTr", tmp_path / "labels")
+    (tmp_path / "images").mkdir()
+    for image in (decathlon / "imagesTr").iterdir():
+        for channel in ("0000", "0001"):
+            shutil.copy(image, tmp_path / "images" / image.name.replace(".nii.gz", f"_{channel}.nii.gz"))
+    with pytest.raises(InputRefused, match=r"ball_00_0001\.nii\.gz.*image_<channel>") as refusal:
+        read_dataset(tmp_path)
+    assert refusal.value.code == "further-channels"
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"modality": ["MRI"], "training": []}, "bad-dataset-json"),
+        ({"modality": {"first": "MRI"}, "training": []}, "bad-dataset-json"),
+        ({"training": [{"image": 3, "label": "b"}]}, "bad-dataset-json"),
+        ({"training": [], "labels": {"1": "a", "70000": "b"}}, "bad-labels"),
+        ({"channel_names": {"0": "T1"}, "labels": {"a": 1, "ignore": 2}}, "ignore-label"),
+    ],
+)
+def test_what_dataset_json_may_not_hold(tmp_path, facts, code):
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    with pytest.raises(InputRefused) as refusal:
+        read_dataset(tmp_path)
+    assert refusal.value.code == code
+
+
+def test_a_list_that_is_none_is_refused(decathlon, tmp_path):
+    with pytest.raises(InputRefused, match="not a CSV list"):
+        read_dataset(decathlon / "imagesTr/ball_00.nii.gz")
+    (tmp_path / "list.json").write_text('{"cases": {"a": 1}}')
+    with pytest.raises(InputRefused, match="list of objects"):
+        read_dataset(tmp_path / "list.json")
