@@ -11,6 +11,7 @@
     │                                           medseg will not guess about          exit 3
     ├── ModelRefused (ValueError)               a bundle that is broken or unsafe    exit 5
     ├── WriteFailed (OSError)                   an output could not be written and verified
+    │   └── FormatCannotHold (ValueError)       the format asked for cannot keep this   exit 2
     └── OutOfMemory (MemoryError)               the plan does not fit into memory
 
 Each also subclasses the builtin that a caller would expect, so ``except ValueError`` keeps working.
@@ -86,6 +87,12 @@ class ModelRefused(MedsegError, ValueError):
 
 class WriteFailed(MedsegError, OSError):
     """An output that could not be written, or did not read back as it was written."""
+
+
+class FormatCannotHold(WriteFailed, UsageError):
+    """The format that was asked for cannot keep this item's grid or type of voxels."""
+
+    exit_code = 2
 
 
 class OutOfMemory(MedsegError, MemoryError):

@@ -24,7 +24,11 @@ def command(
         Path, typer.Argument(metavar="DST", help="The file to write, its format by extension.")
     ],
     labels: Annotated[
-        bool, typer.Option("--labels", help="SRC is a label map: keep its structures' names and colours.")
+        bool,
+        typer.Option(
+            "--labels",
+            help="SRC is a label map: keep its structures' names and colours. Implied by .seg.nrrd.",
+        ),
     ] = False,
     series: Series = None,
     allow: Allow = None,
@@ -38,8 +42,8 @@ def command(
     """
     with working(quiet):
         item = (
-            medseg.read_labels(source)
-            if labels
+            medseg.read_labels(source, series=series_choice(series), allow=listed(allow))
+            if labels or target.name.endswith(".seg.nrrd")
             else medseg.read(source, series=series_choice(series), allow=listed(allow))
         )
         written = medseg.write(item, target, overwrite=overwrite)

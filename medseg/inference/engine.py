@@ -123,9 +123,13 @@ def planned_bytes(volume: Volume, plan: Plan, probabilities: bool = False) -> in
 def _check_memory(planned: int, allowed: int) -> None:
     if planned > allowed:
         raise OutOfMemory(
-            f"this scan and model need about {planned / 1e9:.2f} GB, --max-memory allows "
-            f"{allowed / 1e9:.2f} GB: raise the limit, crop the scan, or use a model with fewer classes"
+            f"this scan and model need about {_amount(planned)}, --max-memory allows "
+            f"{_amount(allowed)}: raise the limit, crop the scan, or use a model with fewer classes"
         )
+
+
+def _amount(number: int) -> str:
+    return f"{number / 1e9:.2f} GB" if number >= 1e8 else f"{number / 1e6:.3g} MB"
 
 
 def _ids(logits: NDArray[np.float32], prepared: Prepared, plan: Plan) -> NDArray[np.unsignedinteger[Any]]:

@@ -15,7 +15,7 @@ from medseg.errors import UsageError, WriteFailed
 from medseg.geometry import Geometry
 from medseg.io.files import atomic_output, extension
 from medseg.io.raster import Raster, check_allow, smallest_unsigned, to_label_map, to_volume
-from medseg.io.readers import format_of_name, load, locate, save
+from medseg.io.readers import check_can_hold, format_of_name, load, locate, save
 from medseg.labels import LabelSet
 from medseg.volume import LabelMap, Volume
 
@@ -59,7 +59,13 @@ def read(path: str | Path, *, series: str | int | None = None, allow: Sequence[s
     return to_volume(load(locate(Path(path)), Path(path), series), allowed)
 
 
-def read_labels(path: str | Path, *, labels: LabelSet | None = None) -> LabelMap:
+def read_labels(
+    path: str | Path,
+    *,
+    labels: LabelSet | None = None,
+    series: str | int | None = None,
+    allow: Sequence[str] = (),
+) -> LabelMap:
     """Read a segmentation; ids stay as they are.
 
     Parameters
@@ -69,6 +75,8 @@ def read_labels(path: str | Path, *, labels: LabelSet | None = None) -> LabelMap
     labels
         What the ids mean. Without it: the names in the file itself, else those in ``<stem>.json``
         beside it, else ``label 1``, ``label 2``, ...
+    series, allow
+        As in `read`.
 
     Raises
     ------
@@ -76,12 +84,13 @@ def read_labels(path: str | Path, *, labels: LabelSet | None = None) -> LabelMap
         As `read`, and ``not-labels`` for fractions, negative or too large numbers, ``unknown-labels``
         for ids that ``labels`` does not know.
     """
-    raster = load(locate(Path(path)), Path(path))
+    allowed = check_allow(allow)
+    raster = load(locate(Path(path)), Path(path), series)
     if labels is None and raster.labels is None:
         from medseg.io.sidecar import with_sidecar_names
 
         raster = with_sidecar_names(raster)
-    return to_label_map(raster, labels)
+    return to_label_map(raster, labels, allowed)
 
 
 def write(item: Volume | LabelMap, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -95,8 +104,10 @@ def write(item: Volume | LabelMap, path: str | Path, *, overwrite: bool = False)
     ------
     UsageError
         An unknown extension, or the file exists and ``overwrite`` is not set.
+    FormatCannotHold
+        The format cannot keep the item's grid or type.
     WriteFailed
-        The format cannot hold the item, or the file did not read back as it was written.
+        The file did not read back as it was written.
     """
     path = Path(path)
     kind = format_of_name(path)
@@ -106,6 +117,7 @@ def write(item: Volume | LabelMap, path: str | Path, *, overwrite: bool = False)
         raise UsageError(f"{path}: exists already; say overwrite to replace it")
     labels = item.labels if isinstance(item, LabelMap) else None
     data = smallest_unsigned(item.data)[None] if isinstance(item, LabelMap) else item.data
+    check_can_hold(kind, path, data, item.geometry)
     with atomic_output(path) as temporary:
         save(kind, temporary, data, item.geometry, item.source.header, labels)
         _verify(path, load(kind, temporary), data, item.geometry)

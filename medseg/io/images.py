@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.errors import InputRefused, MedsegError, UsageError, WriteFailed
+from medseg.errors import FormatCannotHold, InputRefused, MedsegError, UsageError
 from medseg.geometry import Geometry
 from medseg.io.quiet import quiet
 from medseg.io.raster import Raster
@@ -249,14 +249,14 @@ def _read_with_itk(path: Path) -> NDArray[Any]:
     return pixels
 
 
-def write(path: Path, data: NDArray[Any], geometry: Geometry) -> None:
-    """Write a 2D image (C, I, J, 1) as PNG (8 or 16 bit grey, 8-bit RGB) or TIFF.
+def check_can_hold(path: Path, data: NDArray[Any], geometry: Geometry) -> None:
+    """Refuse what a PNG (8 or 16 bit grey, 8-bit RGB) or a TIFF cannot keep.
 
     A PNG holds no grid, so only pictures without one are written; a TIFF can keep pixel sizes.
 
     Raises
     ------
-    WriteFailed
+    FormatCannotHold
         The format cannot hold the data or the grid.
     """
     steps = np.diag(geometry.affine)[:2]
@@ -265,25 +265,38 @@ def write(path: Path, data: NDArray[Any], geometry: Geometry) -> None:
         or not np.array_equal(geometry.affine, np.diag([*steps, 1.0, 1.0]))
         or max(steps) >= 0
     ):
-        raise WriteFailed(f"{path.name}: a picture holds no grid in space; write .nii.gz or .nrrd instead")
+        raise FormatCannotHold(
+            f"{path.name}: a picture holds no grid in space; write .nii.gz or .nrrd instead"
+        )
+    kind, channels = data.dtype.str[1:], data.shape[0]
+    if path.suffix.lower() == ".png":
+        if geometry.spacing_known:
+            raise FormatCannotHold(
+                f"{path.name}: a PNG cannot keep the pixel size; write .tif or .nii.gz instead"
+            )
+        if (channels, kind) not in {(1, "u1"), (1, "u2"), (3, "u1")}:
+            raise FormatCannotHold(
+                f"{path.name}: PNG holds 8 or 16 bit grey or 8-bit RGB, not {data.dtype}; write .tif"
+            )
+    elif geometry.spacing_known and (kind not in _IMAGEJ_TYPES or (channels > 1 and kind != "u1")):
+        raise FormatCannotHold(
+            f"{path.name}: TIFF keeps pixel sizes only with 8, 16 bit or float32 grey; write .nii.gz"
+        )
+
+
+def write(path: Path, data: NDArray[Any], geometry: Geometry) -> None:
+    """Write a 2D image (C, I, J, 1) that `check_can_hold` lets pass as PNG or TIFF."""
     pixels = np.ascontiguousarray(data[..., 0].transpose(2, 1, 0))
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     if path.suffix.lower() == ".png":
-        _write_png(path, pixels, geometry)
+        _write_png(path, pixels)
     else:
         _write_tiff(path, pixels, geometry)
 
 
-def _write_png(path: Path, pixels: NDArray[Any], geometry: Geometry) -> None:
+def _write_png(path: Path, pixels: NDArray[Any]) -> None:
     from PIL import Image
 
-    if geometry.spacing_known:
-        raise WriteFailed(f"{path.name}: a PNG cannot keep the pixel size; write .tif or .nii.gz instead")
-    kind = pixels.dtype.str[1:]
-    if not ((pixels.ndim == 2 and kind in ("u1", "u2")) or (kind == "u1" and pixels.shape[2:] == (3,))):
-        raise WriteFailed(
-            f"{path.name}: PNG holds 8 or 16 bit grey or 8-bit RGB, not {pixels.dtype}; write .tif"
-        )
     with path.open("wb") as file:
         Image.fromarray(pixels).save(file, format="PNG")
 
@@ -301,10 +314,6 @@ def _write_tiff(path: Path, pixels: NDArray[Any], geometry: Geometry) -> None:
             metadata=None,
         )
         return
-    if pixels.dtype.str[1:] not in _IMAGEJ_TYPES or (pixels.ndim == 3 and pixels.dtype != np.uint8):
-        raise WriteFailed(
-            f"{path.name}: TIFF keeps pixel sizes only with 8, 16 bit or float32 grey; write .nii.gz"
-        )
     along, down, _ = geometry.spacing
     imwrite(
         path,

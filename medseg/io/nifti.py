@@ -95,7 +95,7 @@ def _raster(
     affine, verdict = headers.affine(header, spatial)
     times = _fourth_dimension(path, sizes)
     marked = bytes(header["intent_name"]) == _CHANNELS_MARK
-    chosen = 0 if marked or times == 1 else _choose(path, times, series)
+    chosen = 0 if marked else _choose(path, times, series)
     flat = stream.read_array(math.prod(spatial) * times * per_voxel, number)
     stream.finish()
     data = flat.reshape((per_voxel, *spatial, times), order="F").transpose(4, 0, 1, 2, 3)
@@ -234,6 +234,8 @@ def _fourth_dimension(path: Path, sizes: tuple[int, ...]) -> int:
 
 
 def _choose(path: Path, times: int, series: int | None) -> int:
+    if times == 1 and series is None:
+        return 0
     if series is None:
         raise _refused(
             path,

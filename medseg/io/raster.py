@@ -77,9 +77,11 @@ def to_volume(raster: Raster, allow: frozenset[str] = frozenset()) -> Volume:
     return Volume(data, geometry, raster.source, raster.verdict + verdict + repair)
 
 
-def to_label_map(raster: Raster, labels: LabelSet | None = None) -> LabelMap:
+def to_label_map(
+    raster: Raster, labels: LabelSet | None = None, allow: frozenset[str] = frozenset()
+) -> LabelMap:
     """Judge a raster as a segmentation: ids are whole numbers from 0 to 65535, or it is refused."""
-    geometry, verdict = _geometry(raster, frozenset())
+    geometry, verdict = _geometry(raster, allow)
     if raster.data.shape[0] != 1:
         raise _refused(raster, "not-labels", f"{raster.data.shape[0]} channels, expected one with label ids")
     data = _ids(raster)

@@ -96,6 +96,14 @@ def load(kind: Format, path: Path, series: str | int | None = None) -> Raster:
     return metaimage.read(path)
 
 
+def check_can_hold(kind: Format, path: Path, data: NDArray[Any], geometry: Geometry) -> None:
+    """Refuse what a format cannot keep, before anything is written; `FormatCannotHold` names ``path``."""
+    if kind in ("png", "tiff"):
+        from medseg.io import images
+
+        images.check_can_hold(path, data, geometry)
+
+
 def save(
     kind: Format,
     path: Path,

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from medseg.errors import InputRefused, OutOfMemory, WriteFailed
+from medseg.errors import InputRefused, OutOfMemory, UsageError, WriteFailed
 from medseg.io import write
 from medseg.io.files import sha256_files, write_text
 from medseg.models import ModelBundle
@@ -99,7 +99,14 @@ def infer_files(
     for index, (one, outputs) in enumerate(zip(cases, planned, strict=True)):
         if progress is not None:
             progress("cases", index, len(cases))
-        documents.append(_run(one, outputs, chooser, options, preview, overwrite, progress))
+        try:
+            document = _run(one, outputs, chooser, options, preview, overwrite, progress)
+        except UsageError as error:
+            if len(cases) == 1:
+                raise
+            # Wrong for this case (a series it does not have); the others may well be right.
+            document = undone_case(one.input, Verdict.of("refused", "option-does-not-fit", str(error)), None)
+        documents.append(document)
     if progress is not None:
         progress("cases", len(cases), len(cases))
     return InferReport(tuple(documents))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medseg.errors import UsageError
+from medseg.io.raster import check_allow
 
 Progress = Callable[[str, int, int], None]
 
@@ -52,6 +53,17 @@ class InferOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allow", tuple(self.allow))
+        check_allow(self.allow)
+        for what, value, expected in (
+            ("backend", self.backend, ("auto", "openvino", "torch")),
+            ("precision", self.precision, ("auto", "f32", "bf16", "f16")),
+        ):
+            if value not in expected:
+                raise UsageError(f"{what} {value!r}: expected one of {', '.join(expected)}")
+        if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
+            raise UsageError(f"device {self.device!r}: expected auto, cpu, cuda or cuda:N")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"threads {self.threads}: expected at least 1")
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise UsageError(f"overlap {self.overlap}: expected at least 0 and less than 1")
         if self.max_memory is not None and self.max_memory <= 0:

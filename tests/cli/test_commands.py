@@ -131,3 +131,52 @@ def test_doctor_knows_this_machine(capfd: pytest.CaptureFixture[str]) -> None:
     assert backends["openvino"]["available"]
     assert "f32" in document["processor"]["precisions"]
     assert document["memory"]["total_gb"] > 0.5
+
+
+def test_convert_to_a_picture_that_cannot_hold_the_grid_exits_2_and_names_the_target(
+    scan: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", str(scan), str(tmp_path / "flat.png")]) == 2
+    assert "flat.png: a picture holds no grid" in capfd.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scan.nii.gz"]
+
+
+def test_convert_to_seg_nrrd_writes_labels(scan: Path, tmp_path: Path) -> None:
+    image = nibabel.load(scan)
+    ids = np.zeros(image.shape, np.int16)
+    ids[2:5, 3:9, 4:8] = 300
+    nibabel.save(nibabel.Nifti1Image(ids, image.affine), tmp_path / "labels.nii.gz")
+    assert main(["convert", str(tmp_path / "labels.nii.gz"), str(tmp_path / "labels.seg.nrrd")]) == 0
+    written = sitk.ReadImage(str(tmp_path / "labels.seg.nrrd"))
+    assert written.GetPixelID() == sitk.sitkUInt16
+    assert int((sitk.GetArrayFromImage(written) == 300).sum()) == 3 * 6 * 4
+    assert main(["convert", str(scan), str(tmp_path / "scan.seg.nrrd")]) == 3
+
+
+def test_a_series_that_is_not_there_is_the_callers_mistake(scan: Path, tmp_path: Path, model: Path) -> None:
+    arguments = ["infer", str(scan), "-m", str(model), "-o", str(tmp_path / "out"), "--series", "7"]
+    assert main(arguments) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_option_that_does_not_fit_one_of_several_cases_refuses_that_case_alone(
+    scan: Path, tmp_path: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = nibabel.load(scan)
+    twice = np.stack([image.get_fdata(dtype=np.float32)] * 2, axis=-1)
+    nibabel.save(nibabel.Nifti1Image(twice, image.affine), tmp_path / "twice.nii.gz")
+    arguments = ["infer", str(scan), str(tmp_path / "twice.nii.gz"), "-m", str(model), "--series", "2"]
+    assert main([*arguments, "-o", str(tmp_path / "out"), "--json"]) == 4
+    verdicts = [case["verdict"] for case in json.loads(capfd.readouterr().out)["cases"]]
+    assert verdicts[0] == "refused"
+    assert verdicts[1] != "refused"
+    assert (tmp_path / "out" / "twice_seg.nii.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    "option", [("--backend", "tf"), ("--threads", "0"), ("--precision", "f8"), ("--device", "gpu")]
+)
+def test_a_wrong_option_is_told_before_anything_is_read(
+    scan: Path, model: Path, option: tuple[str, str]
+) -> None:
+    assert main(["infer", str(scan), "-m", str(model), *option]) == 2
