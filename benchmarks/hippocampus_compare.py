@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("baseline", type=Path, help="what hippocampus_baseline.py wrote")
     parser.add_argument("-m", "--model", default="hippocampus")
+    parser.add_argument("--tta", action="store_true", help="average over left-right flips, as infer --tta")
     parser.add_argument("--out", type=Path, help="Dice per case as JSON")
     args = parser.parse_args()
 
@@ -35,7 +36,7 @@ def main() -> None:
     labels = sorted((args.dataset / "labelsTr").glob("*.nii.gz"))
     held_back = [path for number, path in enumerate(labels, start=1) if number % 5 == 0]
     ours = {
-        path.name.removesuffix(".nii.gz"): dice(args.dataset / "imagesTr" / path.name, path, model)
+        path.name.removesuffix(".nii.gz"): dice(args.dataset / "imagesTr" / path.name, path, model, args.tta)
         for path in held_back
     }
     if set(ours) != set(baseline["dice"]):
@@ -54,9 +55,9 @@ def main() -> None:
         args.out.write_text(json.dumps(ours, indent=1), encoding="utf-8")
 
 
-def dice(image: Path, label: Path, model: medseg.ModelBundle) -> list[float]:
+def dice(image: Path, label: Path, model: medseg.ModelBundle, tta: bool) -> list[float]:
     """Dice of each label of one case."""
-    predicted = medseg.infer(image, model=model).labels.data
+    predicted = medseg.infer(image, model=model, tta=tta).labels.data
     reference = np.asarray(nib.load(label).dataobj)
     found = []
     for label_id in model.label_set.ids:
