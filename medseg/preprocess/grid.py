@@ -7,8 +7,8 @@ import numpy as np
 from medseg.geometry import Geometry
 from medseg.plans import GridPlan
 
-# Spacings closer than this share are taken as equal: headers round, and a resampling that moves no
-# voxel by a tenth of its size only blurs.
+# Spacings closer than this share are taken as equal: headers round, and resampling would only blur. The
+# grid stays the scan's own, so nothing moves; the network sees a thousandth more or less of it.
 _SAME_SPACING = 1e-3
 
 

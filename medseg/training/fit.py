@@ -69,6 +69,8 @@ def fit(
 ) -> None:
     """Train until the plan's steps or the time are used up; ``checkpoints/last.pt`` and ``best.pt`` result.
 
+    Neither results where the time is up before the first step.
+
     Every process calls it. ``on_status`` is called by the first process only; an exception from it stops
     the run, the last checkpoint stays.
     """
@@ -141,6 +143,8 @@ def fit(
                 on_status(Status(step, plan.schedule.steps, fraction, value, rate, left, dice))
             if step % plan.schedule.checkpoint_every == 0:
                 _checkpoint(fabric, log, settings, module, optimiser, average, step, fraction, best)
+        if step == 0:
+            return  # the time was up before the first step: an untrained network is not kept
         _checkpoint(fabric, log, settings, module, optimiser, average, step, fraction, best)
         with average.applied():
             if best < 0:  # no validation: the average at the end is what is kept

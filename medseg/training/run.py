@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -169,10 +169,13 @@ def train(
         parts=parts,
         settings=settings,
         on_status=relay,
+        launched=time.time(),
         threads=max(1, (os.cpu_count() or 1) // devices) if devices > 1 else None,
     )
     fabric.launch(work)
 
+    if not (run / "checkpoints" / BEST).is_file():
+        raise UsageError(f"{run}: the time was up before the first step: go on with --resume and more time")
     state = load_checkpoint(run / "checkpoints" / BEST)
     module = build_network(the_plan)
     module.load_state_dict(state["model"])
@@ -188,8 +191,9 @@ def train(
         precision=precision.name,
         versions={name: version(name) for name in ("medseg", "torch", "monai") if _installed(name)},
     )
-    draw_pictures(run, the_plan, parts, module, target, scores["validation"])
     bundle = export_bundle(run / "bundle", the_plan, module.cpu(), tensors, parts, facts, scores)
+    # After the bundle: a picture that cannot be drawn must not cost the model.
+    draw_pictures(run, the_plan, parts, module.to(target.torch_device), target, scores["validation"])
     if progress is not None:
         progress("export", 1, 1)
     return TrainResult(run, the_plan, bundle, scores)
@@ -202,6 +206,7 @@ def _fit_in_process(
     parts: Split,
     settings: FitSettings,
     on_status: OnStatus | None,
+    launched: float,
     threads: int | None,
 ) -> None:
     """One process of a training; spawned ones open the cache themselves."""
@@ -210,6 +215,8 @@ def _fit_in_process(
     cache = settings.run / "cache"
     training = build_cache(parts.training, the_plan, cache)
     validation = build_cache(parts.validation, the_plan, cache)
+    if settings.seconds is not None:  # starting a process takes seconds too; its monotonic clock is its own
+        settings = replace(settings, seconds=settings.seconds - (time.time() - launched))
     fit(fabric, the_plan, training, validation, settings, on_status)
 
 

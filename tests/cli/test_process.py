@@ -82,7 +82,9 @@ def test_a_bug_ends_in_a_traceback_and_a_plea_to_report_it() -> None:
 def test_interrupt_exits_130_and_leaves_no_output(scan: Path, model: Path) -> None:
     """Ctrl-C in the middle of the work: the progress callback says when that is."""
     code = (
-        "import sys, time, medseg.inference.engine as engine; from medseg.cli.app import main\n"
+        "import signal, sys, time, medseg.inference.engine as engine; from medseg.cli.app import main\n"
+        # A job in the background of a script starts with SIGINT ignored, and its children inherit that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(*a, **k): print('predicting', file=sys.stderr, flush=True); time.sleep(300)\n"
         "engine.predict_logits = slow\n"
         "sys.exit(main(sys.argv[1:]))"

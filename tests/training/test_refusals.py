@@ -99,3 +99,17 @@ def test_a_label_name_may_hold_a_comma(tmp_path):
         (0, 0.25, None),
         (5, 0.25, None),
     ]
+
+
+@QUIET
+def test_time_that_is_up_before_the_first_step_leaves_no_network(decathlon, tmp_path):
+    from lightning_fabric import Fabric
+
+    from medseg.training.cache import build_cache
+    from medseg.training.dataset import read_dataset
+    from medseg.training.fit import FitSettings, fit
+
+    plan = medseg.plan(decathlon, overrides=SMALL)
+    cached = build_cache(read_dataset(decathlon).cases[:2], plan, tmp_path / "cache")
+    fit(Fabric(accelerator="cpu", devices=1), plan, cached, [], FitSettings(tmp_path, -1.0, False))
+    assert not (tmp_path / "checkpoints").exists()
