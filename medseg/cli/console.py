@@ -36,7 +36,9 @@ def print_table(
     for row in rows:
         table.add_row(*row)
     console = Console(highlight=False, markup=False)
-    width = max(console.width, console.measure(table).maximum)
+    # Measured as if there were room: on a narrow terminal a long row runs over, it loses nothing.
+    room = console.options.update(width=10_000)
+    width = max(console.width, console.measure(table, options=room).maximum)
     console.print(table, width=width, crop=False, no_wrap=True)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import medseg
-from medseg.cli.console import print_json, print_reasons, print_table
+from medseg.cli.console import print_json, print_reasons
 from medseg.cli.options import Json
 from medseg.cli.progress import working
 
@@ -30,16 +31,11 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print_json({"format_version": 1, "models": entries})
         return
-    rows = [
-        (
-            entry["name"] + (" (default)" if entry["default"] else ""),
-            f"{entry['dimensions']}D",
-            ", ".join(entry["labels"][:6]) + (", ..." if len(entry["labels"]) > 6 else ""),
-            entry["description"],
-        )
-        for entry in entries
-    ]
-    print_table(("model", "", "labels", "made for"), rows)
+    for entry in entries:
+        default = ", your default" if entry["default"] else ""
+        labels = ", ".join(entry["labels"][:6]) + (", ..." if len(entry["labels"]) > 6 else "")
+        typer.echo(f"{entry['name']} ({entry['dimensions']}D{default}): {labels}")
+        typer.echo(textwrap.indent(textwrap.fill(entry["description"], 96), "    "))
 
 
 @app.command(epilog="[bold]Example[/bold]\nmedseg model info hippocampus")

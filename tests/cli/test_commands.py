@@ -180,3 +180,21 @@ def test_a_wrong_option_is_told_before_anything_is_read(
     scan: Path, model: Path, option: tuple[str, str]
 ) -> None:
     assert main(["infer", str(scan), "-m", str(model), *option]) == 2
+
+
+def test_model_list_shows_whole_names_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["model", "list"]) == 0
+    assert "hippocampus (3D): Anterior, Posterior" in capfd.readouterr().out
+
+
+def test_a_wide_table_loses_nothing_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from medseg.cli.console import print_table
+
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(("a", "b"), [("x" * 50, "y" * 70)])
+    assert "x" * 50 + "   " + "y" * 70 in capfd.readouterr().out
