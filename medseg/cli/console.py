@@ -35,11 +35,8 @@ def print_table(
         table.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False, markup=False)
-    # Measured as if there were room: on a narrow terminal a long row runs over, it loses nothing.
-    room = console.options.update(width=10_000)
-    width = max(console.width, console.measure(table, options=room).maximum)
-    console.print(table, width=width, crop=False, no_wrap=True)
+    # As if there were room for everything: on a narrow terminal a long row runs over, it loses nothing.
+    Console(width=10_000, highlight=False, markup=False).print(table, crop=False, no_wrap=True)
 
 
 def print_verdict(subject: str, verdict: Verdict) -> None:
