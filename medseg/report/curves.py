@@ -88,7 +88,7 @@ def _draw_dice(axes: Axes, rows: Sequence[Row]) -> None:
     curves = [curve for curve in curves if len(curve[1])]
     steps, mean = _series(rows, "mean_dice")
     if not curves and not len(steps):
-        write(axes, 0.5, 0.5, "no validation yet", color=FAINT, ha="center")
+        write(axes, 0.5, 0.5, "no validation", color=FAINT, ha="center")
         return
     many = len(curves) > 8  # a legend of every structure would hide the curves
     for (name, at, dice), colour in zip(curves, cycle(_COLOURS), strict=False):
