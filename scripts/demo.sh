@@ -17,3 +17,5 @@ fi
 
 say "Segmenting $scan with the built-in model: medseg infer -m hippocampus --preview"
 .venv/bin/medseg infer "$scan" -m hippocampus -o demo --preview "$@"
+
+say "medseg is ready: source .venv/bin/activate, then medseg --help"

@@ -69,8 +69,10 @@ def _print(document: dict[str, Any]) -> None:
     for case in document["cases"]:
         if case["reasons"]:
             print_reasons(case["case"], case["verdict"], case["reasons"])
-    for name in document["without_prediction"]:
-        typer.echo(f"{name}: nothing was predicted for this reference; it enters no mean")
+    missing = document["without_prediction"]
+    if missing:
+        named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        typer.echo(f"nothing was predicted for {named}; such references enter no mean")
 
 
 def _mean(value: float | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -48,7 +49,7 @@ def command(
 
     RUN also gets the log (CSV and TensorBoard), checkpoints, learning curves and overlay pictures.
     """
-    with working(quiet) as progress:
+    with _told_how_to_go_on(out), working(quiet) as progress:
         result = medseg.train(
             dataset,
             out,
@@ -70,6 +71,16 @@ def command(
             if scores["cases"]:
                 typer.echo(f"{part}: mean Dice of {len(scores['cases'])} cases: {_dice(scores['mean_dice'])}")
         typer.echo(f"bundle: {document['bundle']}")
+
+
+@contextmanager
+def _told_how_to_go_on(run: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (run / "checkpoints" / "last.pt").is_file():
+            typer.echo(f"{run} keeps what was learnt: the same command with --resume goes on", err=True)
+        raise
 
 
 def _but_steps(progress: Progress) -> Callable[[str, int, int], None]:

@@ -114,7 +114,7 @@ def write(item: Volume | LabelMap, path: str | Path, *, overwrite: bool = False)
     if extension(path) not in _WRITABLE or kind is None:
         raise UsageError(f"{path.name}: no format to write; use one of {', '.join(_WRITABLE)}")
     if path.exists() and not overwrite:
-        raise UsageError(f"{path}: exists already; say overwrite to replace it")
+        raise UsageError(f"{path}: exists already; overwrite=True (--overwrite) replaces it")
     labels = item.labels if isinstance(item, LabelMap) else None
     data = smallest_unsigned(item.data)[None] if isinstance(item, LabelMap) else item.data
     check_can_hold(kind, path, data, item.geometry)

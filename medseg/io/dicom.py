@@ -83,7 +83,12 @@ def find_series(path: Path) -> tuple[Series, ...]:
 def choose(path: Path, found: Sequence[Series], series: str | int | None) -> Series:
     """The series asked for, or the only one."""
     if not found:
-        raise InputRefused(f"{path.name}: no DICOM scan in there", code="no-scan", path=path)
+        raise InputRefused(
+            f"{path.name}: no DICOM scan in there; for a folder of other scans name the files, as in "
+            f"{path.name}/*.nii.gz",
+            code="no-scan",
+            path=path,
+        )
     listed = "; ".join(f"{n}: {item.summary}, {item.id}" for n, item in enumerate(found, 1))
     if series is None:
         if len(found) > 1:

@@ -225,7 +225,10 @@ def _write(
     if preview:
         from medseg.report.preview import preview_png  # matplotlib, only where a picture is wanted
 
-        preview_png(volume, result.labels, result.measurements, outputs.preview)
+        title = outputs.preview.name.removesuffix("_seg.png")
+        if result.verdict.status == "warning":
+            title += f"   WARNING: {', '.join(result.verdict.codes)}"
+        preview_png(volume, result.labels, result.measurements, outputs.preview, title=title)
         written["preview"] = outputs.preview
     document = done_case(case.input, written, result)
     writing = perf_counter() - start

@@ -85,7 +85,10 @@ def _appearance(volume: Volume, scope: Scope, name: str) -> list[Reason]:
         ]
     if not faults:
         return []
-    text = f"this scan does not look like those {name} was made from: {'; '.join(faults)}"
+    text = (
+        f"this scan does not look like those {name} was made from (another body part, modality, crop or "
+        f"orientation?): {'; '.join(faults)}"
+    )
     return [Reason("outside-scope-appearance", text)]
 
 

@@ -6,11 +6,14 @@ run that was killed goes on exactly as if it had not been.
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -72,7 +75,7 @@ def fit(
     Neither results where the time is up before the first step.
 
     Every process calls it. ``on_status`` is called by the first process only; an exception from it stops
-    the run, the last checkpoint stays.
+    the run, the last checkpoint stays. A Ctrl-C is heard between two steps, and a checkpoint kept there.
     """
     torch.manual_seed(plan.schedule.seed)
     module = build_network(plan)
@@ -93,7 +96,11 @@ def fit(
     generator = torch.Generator(device=fabric.device)
     dice: dict[str, float | None] = {}
 
-    with _log(fabric, plan, settings, step) as log, Prefetcher(training, plan, fabric.global_rank) as batches:
+    with (
+        _log(fabric, plan, settings, step) as log,
+        Prefetcher(training, plan, fabric.global_rank) as batches,
+        _interrupts() as interrupted,
+    ):
         model.train()
         while fraction < 1:
             started = time.monotonic()
@@ -141,8 +148,10 @@ def fit(
             if log is not None and on_status is not None:
                 left = clock.seconds_left(fraction)
                 on_status(Status(step, plan.schedule.steps, fraction, value, rate, left, dice))
-            if step % plan.schedule.checkpoint_every == 0:
+            if step % plan.schedule.checkpoint_every == 0 or interrupted:
                 _checkpoint(fabric, log, settings, module, optimiser, average, step, fraction, best)
+            if interrupted:
+                raise KeyboardInterrupt
         if step == 0:
             return  # the time was up before the first step: an untrained network is not kept
         _checkpoint(fabric, log, settings, module, optimiser, average, step, fraction, best)
@@ -151,6 +160,29 @@ def fit(
                 _save(
                     fabric, {"format_version": 1, "step": step, "model": module.state_dict()}, settings, BEST
                 )
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C; a second Ctrl-C interrupts at once, as ever.
+
+    Only the main thread may listen, and only where nobody else does.
+    """
+    heard: list[int] = []
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
+        yield heard
+        return
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def forward_of(model: nn.Module, device: torch.device) -> Forward:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -155,6 +156,7 @@ def train(
                 f"go on with --resume and more --max-minutes"
             )
     settings = FitSettings(run, seconds, resume)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision
     fabric = Fabric(
         accelerator=target.kind,
         devices=devices if target.index is None or devices > 1 else [target.index],

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,7 +23,10 @@ QUIET = pytest.mark.filterwarnings("ignore:.*")  # torch's exporter and fabric w
 
 
 def losses(run: Path) -> dict[int, str]:
-    with (run / "steps.csv").open(newline="") as stream:
+    path = run / "steps.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as stream:
         return {int(row["step"]): row["loss"] for row in csv.DictReader(stream)}
 
 
@@ -168,3 +174,34 @@ def test_the_learning_rate_follows_its_formula(step, fraction, share):
     plan = OptimiserPlan(learning_rate=0.2, warmup_steps=100)
     expected = 0.2 * share * (1 + np.cos(np.pi * fraction)) / 2
     assert learning_rate(plan, step, fraction) == pytest.approx(expected, rel=1e-9, abs=1e-15)
+
+
+@QUIET
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
+def test_ctrl_c_keeps_what_was_learnt(decathlon, tmp_path):
+    command = [
+        "train",
+        str(decathlon),
+        "-o",
+        str(tmp_path / "run"),
+        "-q",
+        *SMALL,
+        "schedule.steps=100000",
+        "schedule.checkpoint_every=100000",
+    ]
+    code = (
+        "import signal, sys; from medseg.cli.app import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (len(losses(tmp_path / "run")) > 5):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "--resume" in errors
+    written = max(losses(tmp_path / "run"))
+    from medseg.training.checkpoints import load_checkpoint
+
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == written + 1
