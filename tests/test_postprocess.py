@@ -27,6 +27,15 @@ def random_labels(seed: int, shape: tuple[int, int, int], share: float) -> NDArr
     return np.random.default_rng(seed).choice(values, size=shape, p=[1 - share, share / 2, share / 2])
 
 
+@pytest.mark.parametrize("shape", [(1, 7, 1), (3, 1, 1), (2, 2, 3), (5, 5, 5), (1, 9, 4)])
+def test_dots_that_do_not_touch_are_components_of_their_own(shape: tuple[int, int, int]) -> None:
+    data = np.zeros(shape, np.uint8)
+    data[::2, ::2, ::2] = 1
+    expected = np.zeros_like(data)
+    expected[0, 0, 0] = 1
+    np.testing.assert_array_equal(keep_largest(label_map(data)).data, expected)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
