@@ -6,6 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No deadlines: speed belongs in benchmarks. On CI the same examples every time, so that a change is judged by
+# what it changes; elsewhere new ones, which is how faults are found.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
