@@ -105,7 +105,7 @@ def _draw_dice(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot(steps[best], mean[best], color=INK, marker="*", markersize=10)
     axes.set_ylim(None, 1.0)
     legend = axes.legend(
-        loc="lower right", fontsize=8, facecolor=PAGE, edgecolor=FAINT, labelcolor=INK, framealpha=0.8
+        loc="best", fontsize=8, facecolor=PAGE, edgecolor=FAINT, labelcolor=INK, framealpha=0.8
     )
     for text_artist in legend.get_texts():
         text_artist.set_parse_math(False)
