@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ModelRefused
@@ -176,8 +175,3 @@ def from_manifest(manifest: Manifest, raw: bytes, folder: Path, keep: object = N
         medseg_version=manifest.medseg_version,
         _keep=keep,
     )
-
-
-def as_float32(weights: Mapping[str, NDArray[Any]]) -> Weights:
-    """The same tensors with floats as float32, in which torch computes on a CPU."""
-    return {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in weights.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError) as error:
         raise InputRefused(
             f"{path}: not a readable checkpoint: {error}", code="bad-checkpoint", path=path
         ) from error

@@ -135,7 +135,7 @@ def model_card(plan: Plan, training: dict[str, Any], scores: dict[str, Any]) -> 
     for name, summary in scores.items():
         what = {
             "validation": "Validation cases (the best checkpoint was chosen on them)",
-            "held_back": "Held-back cases (never trained, tuned or chosen on; scored once)",
+            "held_back": "Held-back cases (no weight was trained, tuned or chosen on them)",
         }.get(name, name)
         lines += [f"{what}, {summary['cases']} cases, Dice on the scan's own grid:", ""]
         lines += ["| label | mean Dice |", "| --- | --- |"]

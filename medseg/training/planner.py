@@ -17,7 +17,6 @@ from medseg.plans import ChannelPlan, ChannelStatistics, Fingerprint, labels_as_
 
 PerStage = tuple[tuple[int, ...], ...]
 
-_GIB = 1024**3
 _MIN_EDGE = 4
 _MIN_STAGES, _MAX_STAGES = 3, 6
 # Bytes of activations, gradients and workspace per voxel and feature of the finest stage, all stages

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from medseg.training.devices import Device, choose_device
 from medseg.training.export import TrainingFacts, export_bundle, half_precision, score_all
 from medseg.training.fingerprint import take_fingerprint
 from medseg.training.fit import FitSettings, OnStatus, Status, evaluating, fit, forward_of
+from medseg.training.logs import STEPS, read_rows
 from medseg.training.pictures import draw_pictures
 from medseg.training.planner import propose
 from medseg.training.recipes import merged, parse_overrides, read_recipe
@@ -319,8 +321,6 @@ def _relay(progress: Progress | None, on_status: OnStatus | None, *, spawned: bo
 
 def say_status(status: Status) -> None:
     """A line on stderr now and then."""
-    import sys
-
     if status.step % 20 == 0 or status.step == status.steps:
         sys.stderr.write(f"step {status.step} of {status.steps}: loss {status.loss:.4f}\n")
 
@@ -361,14 +361,10 @@ def _scoring_seconds(the_plan: Plan, target: Device, parts: Split) -> float:
 
 
 def _minutes_spent(run: Path) -> float:
-    from medseg.training.logs import STEPS, read_rows
-
     return sum(row["seconds"] or 0.0 for row in read_rows(run / STEPS)) / 60
 
 
 def _installed(name: str) -> bool:
-    from importlib.metadata import PackageNotFoundError
-
     try:
         version(name)
     except PackageNotFoundError:
