@@ -56,7 +56,7 @@ def read(path: str | Path, *, series: str | int | None = None, allow: Sequence[s
         There is nothing at ``path``.
     """
     allowed = check_allow(allow)
-    return to_volume(load(locate(Path(path)), Path(path), series), allowed)
+    return to_volume(load(locate(Path(path)), Path(path), series, allowed), allowed)
 
 
 def read_labels(
@@ -85,7 +85,7 @@ def read_labels(
         for ids that ``labels`` does not know.
     """
     allowed = check_allow(allow)
-    raster = load(locate(Path(path)), Path(path), series)
+    raster = load(locate(Path(path)), Path(path), series, allowed)
     if labels is None and raster.labels is None:
         from medseg.io.sidecar import with_sidecar_names
 

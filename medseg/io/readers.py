@@ -70,12 +70,17 @@ def locate(path: Path) -> Format:
     return kind
 
 
-def load(kind: Format, path: Path, series: str | int | None = None) -> Raster:
-    """Read a path with the reader of a format; nothing is judged yet but the file itself."""
+def load(
+    kind: Format, path: Path, series: str | int | None = None, allow: frozenset[str] = frozenset()
+) -> Raster:
+    """Read a path with the reader of a format; nothing is judged yet but the file itself.
+
+    ``allow`` matters here where slices have to be filled in or resampled to make one grid (DICOM).
+    """
     if kind == "dicom":
         from medseg.io import dicom
 
-        return dicom.read(path, series=series)
+        return dicom.read(path, series=series, allow=allow)
     number = None if series is None else _number(series, path)
     if kind == "nifti":
         from medseg.io import nifti

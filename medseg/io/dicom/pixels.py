@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import InputRefused
-from medseg.io.dicom_headers import Slice
+from medseg.io.dicom.headers import Slice
 from medseg.io.quiet import quiet
 
 # Lossless JPEG: pydicom's decoder for it is GPL, so SimpleITK (GDCM) decodes.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import InputRefused, UsageError
-from medseg.io.dicom_geometry import Stack, stack
-from medseg.io.dicom_headers import Slice, read_slice, scan_folder
-from medseg.io.dicom_pixels import read_pixels
+from medseg.io.dicom.geometry import Stack, stack
+from medseg.io.dicom.headers import Slice, read_slice, scan_folder
+from medseg.io.dicom.pixels import read_pixels
 from medseg.io.raster import Raster
 
 
@@ -33,7 +33,9 @@ class Series:
         return f"{modality}, {len(self.slices)} x {first.columns}x{first.rows}"
 
 
-def read(path: Path, *, series: str | int | None = None) -> Raster:
+def read(
+    path: Path, *, series: str | int | None = None, allow: frozenset[str] = frozenset()
+) -> Raster:
     """Read one series.
 
     Parameters
@@ -49,7 +51,7 @@ def read(path: Path, *, series: str | int | None = None) -> Raster:
     InputRefused
         ``several-series``, ``no-scan``, ``missing-slices``, ``uneven-spacing``, ``four-dimensional``,
         ``repeated-positions``, ``duplicate-slices``, ``several-orientations``, ``localizer``,
-        ``multi-frame``, ``colour``, ``undecodable``, ``bad-header`` and what `dicom_geometry` names.
+        ``multi-frame``, ``colour``, ``undecodable``, ``bad-header`` and what `geometry` names.
     """
     chosen = choose(path, find_series(path), series)
     return load(path, chosen)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.io.dicom_headers import Slice
+from medseg.io.dicom.headers import Slice
 from medseg.verdict import OK, Reason, Verdict
 
 POSITION_TOLERANCE_MM = 0.01
