@@ -28,6 +28,7 @@ _HOME = {
     "UsageError": "medseg.errors",
     "read": "medseg.io",
     "read_labels": "medseg.io",
+    "read_label_layers": "medseg.io",
     "write": "medseg.io",
     "inspect": "medseg.io",
     "ModelBundle": "medseg.models",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # the same names for type checkers, marked as re-exported
     from medseg.geometry import Geometry as Geometry
     from medseg.io import inspect as inspect
     from medseg.io import read as read
+    from medseg.io import read_label_layers as read_label_layers
     from medseg.io import read_labels as read_labels
     from medseg.io import write as write
     from medseg.labels import Label as Label

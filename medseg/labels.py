@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ class LabelSet:
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(sorted(self.labels, key=lambda label: label.id)))
         for what, values in (("id", [x.id for x in self.labels]), ("name", self.names)):
-            repeated = {value for value in values if list(values).count(value) > 1}
+            repeated = {value for value, count in Counter[object](values).items() if count > 1}
             if repeated:
                 raise ValueError(f"label {what} {sorted(map(str, repeated))} appears more than once")
 

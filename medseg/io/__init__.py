@@ -1,4 +1,4 @@
-"""Files to `Volume` and `LabelMap` and back: the four verbs read, read_labels, write, inspect.
+"""Files to `Volume` and `LabelMap` and back: the verbs read, read_labels, read_label_layers, write, inspect.
 
 The formats are in modules of their own; `raster` judges what they found.
 """
@@ -10,19 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from medseg.errors import UsageError, WriteFailed
+from medseg.errors import FormatCannotHold, UsageError, WriteFailed
 from medseg.geometry import Geometry
 from medseg.io.files import atomic_output, extension
-from medseg.io.raster import Raster, check_allow, smallest_unsigned, to_label_map, to_volume
-from medseg.io.readers import check_can_hold, format_of_name, load, locate, save
+from medseg.io.raster import (
+    Raster,
+    check_allow,
+    smallest_unsigned,
+    to_label_layers,
+    to_label_map,
+    to_volume,
+)
+from medseg.io.readers import check_can_hold, format_of_name, load, load_labels, locate, save
 from medseg.labels import LabelSet
 from medseg.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
     from medseg.io.inspection import Inspection
 
-__all__ = ["inspect", "read", "read_labels", "write"]
+__all__ = ["inspect", "read", "read_label_layers", "read_labels", "write"]
 
 _WRITABLE = (".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha", ".png", ".tif", ".tiff")
 _CORNER_TOLERANCE_MM = 1e-4
@@ -65,47 +73,87 @@ def read_labels(
     labels: LabelSet | None = None,
     series: str | int | None = None,
     allow: Sequence[str] = (),
+    scan: str | Path | None = None,
+    layer: int | None = None,
 ) -> LabelMap:
     """Read a segmentation; ids stay as they are.
 
     Parameters
     ----------
     path
-        Any format that `read` reads, with whole numbers from 0 to 65535.
+        Any format that `read` reads, with whole numbers from 0 to 65535; a DICOM segmentation (ids are the
+        segments' numbers) or structure set (ids are the structures' numbers).
     labels
         What the ids mean. Without it: the names in the file itself, else those in ``<stem>.json``
         beside it, else ``label 1``, ``label 2``, ...
     series, allow
-        As in `read`.
+        As in `read`; of ``scan``, where the grid comes from there.
+    scan
+        The scan on whose grid the segmentation lies. A structure set has no grid of its own: without
+        ``scan`` its series is looked for in the folder of the file. A DICOM segmentation may leave out empty
+        slices; without ``scan`` its grid is the smallest that holds the slices it has. Any other
+        segmentation has to be on the scan's grid.
+    layer
+        Which label map, from 1, where structures overlap and so take several.
 
     Raises
     ------
     InputRefused
         As `read`, and ``not-labels`` for fractions, negative or too large numbers, ``unknown-labels``
-        for ids that ``labels`` does not know.
+        for ids that ``labels`` does not know, ``overlapping-labels`` where ``layer`` has to choose,
+        ``grid-differs`` where ``scan`` has another grid, and what `medseg.io.dicom.seg` and
+        `medseg.io.dicom.rtstruct` name.
     """
     allowed = check_allow(allow)
-    raster = load(locate(Path(path)), Path(path), series, allowed)
-    if labels is None and raster.labels is None:
-        from medseg.io.sidecar import with_sidecar_names
-
-        raster = with_sidecar_names(raster)
-    return to_label_map(raster, labels, allowed)
+    return to_label_map(_load_labels(Path(path), labels, series, allowed, scan), labels, allowed, layer)
 
 
-def write(item: Volume | LabelMap, path: str | Path, *, overwrite: bool = False) -> Path:
+def read_label_layers(
+    path: str | Path,
+    *,
+    labels: LabelSet | None = None,
+    series: str | int | None = None,
+    allow: Sequence[str] = (),
+    scan: str | Path | None = None,
+) -> tuple[LabelMap, ...]:
+    """Read a segmentation whose structures may overlap: as few label maps as hold them, all on one grid.
+
+    Each has a label set of its own structures. A segmentation without overlap is one label map. Parameters
+    and errors are those of `read_labels`.
+    """
+    allowed = check_allow(allow)
+    return to_label_layers(_load_labels(Path(path), labels, series, allowed, scan), labels, allowed)
+
+
+def _load_labels(
+    path: Path,
+    labels: LabelSet | None,
+    series: str | int | None,
+    allow: frozenset[str],
+    scan: str | Path | None,
+) -> Raster:
+    raster = load_labels(locate(path), path, series, allow, None if scan is None else Path(scan))
+    if labels is not None or raster.labels is not None or raster.layers:
+        return raster
+    from medseg.io.sidecar import with_sidecar_names
+
+    return with_sidecar_names(raster)
+
+
+def write(item: Volume | LabelMap | Sequence[LabelMap], path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a scan or a segmentation; the name's extension chooses the format.
 
     The file is written under a temporary name, read back and compared, and only then takes its name.
     A grid that came from the same format is written bit for bit as it was; across formats corners
-    agree within 1e-4 mm. Label maps take the smallest unsigned type that holds their ids.
+    agree within 1e-4 mm. Label maps take the smallest unsigned type that holds their ids. Several label maps
+    on one grid, as `read_label_layers` gives them, become the layers of one ``.seg.nrrd``.
 
     Raises
     ------
     UsageError
         An unknown extension, or the file exists and ``overwrite`` is not set.
     FormatCannotHold
-        The format cannot keep the item's grid or type.
+        The format cannot keep the item's grid or type, or several label maps.
     WriteFailed
         The file did not read back as it was written.
     """
@@ -115,13 +163,34 @@ def write(item: Volume | LabelMap, path: str | Path, *, overwrite: bool = False)
         raise UsageError(f"{path.name}: no format to write; use one of {', '.join(_WRITABLE)}")
     if path.exists() and not overwrite:
         raise UsageError(f"{path}: exists already; overwrite=True (--overwrite) replaces it")
-    labels = item.labels if isinstance(item, LabelMap) else None
-    data = smallest_unsigned(item.data)[None] if isinstance(item, LabelMap) else item.data
-    check_can_hold(kind, path, data, item.geometry)
+    data, labels, first = _voxels(item, path)
+    check_can_hold(kind, path, data, first.geometry)
     with atomic_output(path) as temporary:
-        save(kind, temporary, data, item.geometry, item.source.header, labels)
-        _verify(path, load(kind, temporary), data, item.geometry)
+        save(kind, temporary, data, first.geometry, first.source.header, labels)
+        _verify(path, load(kind, temporary), data, first.geometry)
     return path
+
+
+def _voxels(
+    item: Volume | LabelMap | Sequence[LabelMap], path: Path
+) -> tuple[NDArray[Any], tuple[LabelSet, ...], Volume | LabelMap]:
+    """What is written: voxels (C, I, J, K), a label set for each layer, and the item that has the grid."""
+    if isinstance(item, Volume):
+        return item.data, (), item
+    if isinstance(item, LabelMap):
+        return smallest_unsigned(item.data)[None], (item.labels,), item
+    layers = tuple(item)
+    if len(layers) == 1:
+        return _voxels(layers[0], path)
+    if not layers or not all(layer.geometry.same_grid(layers[0].geometry) for layer in layers):
+        raise UsageError(f"{path.name}: {len(layers)} label maps, expected at least one, all on one grid")
+    if extension(path) != ".seg.nrrd":
+        raise FormatCannotHold(
+            f"{path.name}: {len(layers)} label maps that overlap; only .seg.nrrd holds several, "
+            "write them one by one"
+        )
+    stacked = smallest_unsigned(np.stack([layer.data for layer in layers]))
+    return stacked, tuple(layer.labels for layer in layers), layers[0]
 
 
 def inspect(path: str | Path, *, allow: Sequence[str] = ()) -> Inspection:

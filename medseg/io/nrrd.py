@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from medseg.errors import InputRefused
 from medseg.geometry import Geometry
 from medseg.io.raster import Raster
-from medseg.io.segments import pack_segments, unpack_segments
+from medseg.io.segments import check_segments, has_segments, pack_segments, unpack_segments
 from medseg.io.streams import ByteStream, read_text_header
 from medseg.labels import LabelSet
 from medseg.verdict import OK, Verdict
@@ -66,7 +67,7 @@ def read(path: Path) -> Raster:
     ------
     InputRefused
         ``bad-header``, ``truncated``, ``corrupt``, ``size-mismatch``, ``four-dimensional``,
-        ``not-an-image`` (vectors, tensors), ``overlapping-segments``, ``unsupported-encoding``.
+        ``not-an-image`` (vectors, tensors), ``unsupported-encoding``, and what `check_segments` names.
     """
     try:
         header = _parse(path)
@@ -107,6 +108,7 @@ def _read(path: Path, header: _Header) -> Raster:
         raise ValueError(f"sizes {sizes} for dimension {fields['dimension']}")
     channel_axis = _channel_axis(path, header, sizes)
     spatial = tuple(n for axis, n in enumerate(sizes) if axis != channel_axis)
+    check_segments(path, header.pairs, spatial)
     affine, verdict, known = _affine(fields, channel_axis, spatial)
     data_path, flat = _voxels(path, header, sizes)
     data = flat.reshape(sizes, order="F")
@@ -117,16 +119,18 @@ def _read(path: Path, header: _Header) -> Raster:
         data = data[:3]
         verdict += Verdict.of("warning", "alpha-ignored", "the alpha channel of the colours is left out")
     ours = header.pairs.get(_OURS, "")
+    layers, settled = unpack_segments(header.pairs, data.shape[0])
     return Raster(
         data=data,
         affine=affine,
         path=path,
         paths=(path,) if data_path == path else (path, data_path),
         format="nrrd",
-        verdict=verdict,
+        verdict=verdict + settled,
         is_2d=len(spatial) == 2 or "2d" in ours,
         spacing_known=known and "spacing-unknown" not in ours,
-        labels=unpack_segments(header.pairs),
+        labels=layers[0] if len(layers) == 1 else None,
+        layers=layers if len(layers) > 1 else (),
     )
 
 
@@ -157,12 +161,8 @@ def _channel_axis(path: Path, header: _Header, sizes: tuple[int, ...]) -> int | 
     size, kind = sizes[axis], kinds[axis]
     if size == 1 or kind in _COLOUR_KINDS or "channels" in header.pairs.get(_OURS, ""):
         return axis
-    if any(key.startswith("Segment0_") for key in header.pairs):
-        raise _refused(
-            path,
-            "overlapping-segments",
-            f"{size} layers of overlapping segments, expected one; export a label map",
-        )
+    if has_segments(header.pairs):
+        return axis  # layers of segments that overlap
     if kind in ("list", "time", "domain", "space", "???", "none"):
         raise _refused(path, "four-dimensional", f"{size} volumes in one file, expected one; split the file")
     raise _refused(path, "not-an-image", f"{size} numbers ({kind}) at every voxel, expected a scan")
@@ -257,24 +257,28 @@ def beside(path: Path, name: str) -> Path:
     return data_path
 
 
-def write(path: Path, data: NDArray[Any], geometry: Geometry, *, labels: LabelSet | None = None) -> None:
+def write(
+    path: Path, data: NDArray[Any], geometry: Geometry, *, labels: Sequence[LabelSet | None] = ()
+) -> None:
     """Write voxels (C, I, J, K) as gzipped NRRD in left-posterior-superior; any affine is kept exactly.
 
-    Label maps carry the names, values and colours of their segments as 3D Slicer writes them.
+    Label maps carry the names, values and colours of their segments as 3D Slicer writes them; with several
+    label sets the channels are layers of segments that overlap.
     """
     data = data.astype(np.float32) if data.dtype == np.float16 else data
     channels = data.shape[0]
-    colours = channels == 3 and data.dtype == np.uint8
+    layered = len(labels) > 1
+    colours = channels == 3 and data.dtype == np.uint8 and not layered
     matrix = np.diag([-1.0, -1.0, 1.0]) @ geometry.affine[:3]
     directions = [_vector(matrix[:, axis]) for axis in range(3)]
     sizes, kinds = [str(n) for n in geometry.shape], ["domain"] * 3
     if channels > 1:
-        at = 0 if colours else 3
+        at = 0 if colours or layered else 3
         sizes.insert(at, str(channels))
         kinds.insert(at, "RGB-color" if colours else "list")
         directions.insert(at, "none")
     ours = ["2d"] * geometry.is_2d + ["spacing-unknown"] * (not geometry.spacing_known)
-    ours += ["channels"] * (channels > 1)
+    ours += ["channels"] * (channels > 1 and not layered)
     lines = [
         "NRRD0005",
         f"type: {_NAME_OF_TYPE[data.dtype.str[1:]]}",
@@ -293,7 +297,7 @@ def write(path: Path, data: NDArray[Any], geometry: Geometry, *, labels: LabelSe
     with path.open("wb") as raw:
         raw.write("\n".join([*lines, "", ""]).encode())
         with gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, raw, mtime=0) as packed:
-            for block in [data] if colours else data[:, None]:
+            for block in [data] if colours or layered else data[:, None]:
                 for k in range(block.shape[3]):
                     packed.write(block[..., k].tobytes(order="F"))
 

@@ -41,6 +41,9 @@ class Raster:
         Findings of the format's reader that do not refuse the file.
     labels
         Names that the file itself gives to ids, if any.
+    layers
+        Of a segmentation whose structures overlap: one label set for each channel of ``data``, which is a
+        layer. Empty for everything else.
     """
 
     data: NDArray[Any]
@@ -54,6 +57,7 @@ class Raster:
     is_2d: bool = False
     spacing_known: bool = True
     labels: LabelSet | None = None
+    layers: tuple[LabelSet, ...] = ()
 
     @property
     def source(self) -> Source:
@@ -72,21 +76,56 @@ def check_allow(allow: Sequence[str]) -> frozenset[str]:
 
 def to_volume(raster: Raster, allow: frozenset[str] = frozenset()) -> Volume:
     """Judge a raster: a `Volume` with its verdict, or `InputRefused`."""
+    if raster.layers:
+        cure = "read them with read_labels or convert --labels; each layer is a label map"
+        raise _refused(raster, "segmentation", f"{len(raster.layers)} layers of segments, no scan; {cure}")
     geometry, verdict = _geometry(raster, allow)
     data, repair = _finite(raster, allow)
     return Volume(data, geometry, raster.source, raster.verdict + verdict + repair)
 
 
 def to_label_map(
-    raster: Raster, labels: LabelSet | None = None, allow: frozenset[str] = frozenset()
+    raster: Raster,
+    labels: LabelSet | None = None,
+    allow: frozenset[str] = frozenset(),
+    layer: int | None = None,
 ) -> LabelMap:
-    """Judge a raster as a segmentation: ids are whole numbers from 0 to 65535, or it is refused."""
+    """Judge a raster as one segmentation: ids are whole numbers from 0 to 65535, or it is refused.
+
+    ``layer`` (from 1) chooses where structures overlap.
+    """
+    count = max(1, len(raster.layers))
+    if layer is None and count > 1:
+        text = f"its structures overlap, they take {count} label maps"
+        cure = f"choose with layer=1 to {count} (--layer), or read all with read_label_layers"
+        raise _refused(raster, "overlapping-labels", f"{text}; {cure}")
+    if layer is not None and not 1 <= layer <= count:
+        raise UsageError(f"{raster.path.name}: layer={layer}, there {_are(count)}, counted from 1")
+    return to_label_layers(raster, labels, allow, None if layer is None else layer - 1)[0]
+
+
+def to_label_layers(
+    raster: Raster,
+    labels: LabelSet | None = None,
+    allow: frozenset[str] = frozenset(),
+    only: int | None = None,
+) -> tuple[LabelMap, ...]:
+    """Judge a raster as a segmentation of one layer or more, all of them or ``only`` one (from 0)."""
     geometry, verdict = _geometry(raster, allow)
-    if raster.data.shape[0] != 1:
+    if raster.data.shape[0] != max(1, len(raster.layers)):
         raise _refused(raster, "not-labels", f"{raster.data.shape[0]} channels, expected one with label ids")
-    data = _ids(raster)
-    names, naming = _names(raster, data, labels)
-    return LabelMap(data, geometry, names, raster.source, raster.verdict + verdict + naming)
+    known = raster.layers or (raster.labels,)
+    chosen = range(len(known)) if only is None else (only,)
+    maps = []
+    for n in chosen:
+        data = _ids(raster, raster.data[n])
+        names, naming = _names(raster, data, labels, known[n])
+        maps.append(LabelMap(data, geometry, names, raster.source, raster.verdict + verdict + naming))
+    return tuple(maps)
+
+
+def _are(count: int) -> str:
+    return "is only one" if count == 1 else f"are {count}"
 
 
 def smallest_unsigned(data: NDArray[Any]) -> NDArray[Any]:
@@ -134,8 +173,9 @@ def _finite(raster: Raster, allow: frozenset[str]) -> tuple[NDArray[Any], Verdic
     return np.where(bad, data.dtype.type(0), data), repair
 
 
-def _ids(raster: Raster) -> NDArray[Any]:
-    data: NDArray[Any] = raster.data[0]
+def _ids(raster: Raster, data: NDArray[Any]) -> NDArray[Any]:
+    if raster.layers:  # a copy of its own, so that one layer does not keep all of them alive
+        data = np.array(data, order="F")
     if data.dtype.kind == "f":
         whole = np.rint(data)
         if not np.array_equal(whole, data):
@@ -149,18 +189,26 @@ def _ids(raster: Raster) -> NDArray[Any]:
     return smallest_unsigned(data.astype(np.uint16))
 
 
-def _names(raster: Raster, data: NDArray[Any], labels: LabelSet | None) -> tuple[LabelSet, Verdict]:
+def _names(
+    raster: Raster, data: NDArray[Any], labels: LabelSet | None, own: LabelSet | None
+) -> tuple[LabelSet, Verdict]:
+    """What the ids mean: as the caller says, else as the file does."""
     present = present_ids(data)
-    known = labels if labels is not None else raster.labels
+    known = labels if labels is not None else own
     if known is None:
         return LabelSet.from_ids(present), OK
-    unnamed = [i for i in present if i not in known.ids]
+    named = set(known.ids)
+    unnamed = [i for i in present if i not in named]
     if not unnamed:
         return known, OK
     if labels is not None:
         raise _refused(
             raster, "unknown-labels", f"ids {unnamed[:10]} are not among the labels {list(known.ids)[:20]}"
         )
-    extra = tuple(Label(x.id, x.name, x.colour) for x in LabelSet.from_ids(unnamed))
+    taken = set(known.names)
+    extra = tuple(
+        Label(x.id, x.name if x.name not in taken else f"unnamed {x.name}", x.colour)
+        for x in LabelSet.from_ids(unnamed)
+    )
     reason = Reason("labels-unnamed", f"the file names no structure for ids {unnamed[:10]}")
     return LabelSet(known.labels + extra, known.background), Verdict("warning", (reason,))

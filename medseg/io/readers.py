@@ -7,7 +7,7 @@ image library.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medseg.errors import InputRefused, NotFound, UsageError
 from medseg.geometry import Geometry
 from medseg.io.files import EXTENSIONS, extension
-from medseg.io.raster import Raster
+from medseg.io.raster import Raster, to_volume
 from medseg.labels import LabelSet
 
 Format = Literal["nifti", "nrrd", "metaimage", "png", "tiff", "dicom"]
@@ -26,6 +26,7 @@ _BY_EXTENSION: dict[str, Format] = {
     ".nrrd": "nrrd", ".seg.nrrd": "nrrd", ".nhdr": "nrrd", ".mha": "metaimage", ".mhd": "metaimage",
     ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".dcm": "dicom", ".ima": "dicom",
 }  # fmt: skip
+SAME_GRID_MM = 0.01
 _MARKS: tuple[tuple[bytes, Format], ...] = (
     (b"NRRD000", "nrrd"), (b"\x89PNG\r\n\x1a\n", "png"),
     (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"II+\0", "tiff"), (b"MM\0+", "tiff"),
@@ -101,6 +102,38 @@ def load(
     return metaimage.read(path)
 
 
+def load_labels(
+    kind: Format,
+    path: Path,
+    series: str | int | None = None,
+    allow: frozenset[str] = frozenset(),
+    scan: Path | None = None,
+) -> Raster:
+    """Read a segmentation with the reader of its format, on the grid of ``scan`` where one is given."""
+    raster = load(kind, path, series, allow)
+    if scan is not None:
+        check_same_grid(raster, scan, allow)
+    return raster
+
+
+def check_same_grid(raster: Raster, scan: Path, allow: frozenset[str]) -> None:
+    """Refuse a segmentation that is not on its scan's grid (code ``grid-differs``)."""
+    found = to_volume(load(locate(scan), scan, None, allow), allow).geometry
+    shape = raster.data.shape[1:]
+    if found.shape != shape:
+        text = f"{' x '.join(map(str, shape))} voxels, its scan has {' x '.join(map(str, found.shape))}"
+    else:
+        distance = found.grid_distance_mm(Geometry(found.shape, raster.affine))
+        if distance <= SAME_GRID_MM:
+            return
+        text = f"its grid lies up to {distance:.3g} mm beside that of its scan"
+    raise InputRefused(
+        f"{raster.path.name}: {text} ({scan.name}); give the scan it was drawn on, or resample it",
+        code="grid-differs",
+        path=raster.path,
+    )
+
+
 def check_can_hold(kind: Format, path: Path, data: NDArray[Any], geometry: Geometry) -> None:
     """Refuse what a format cannot keep, before anything is written; `FormatCannotHold` names ``path``."""
     if kind in ("png", "tiff"):
@@ -115,16 +148,17 @@ def save(
     data: NDArray[Any],
     geometry: Geometry,
     facts: Mapping[str, Any],
-    labels: LabelSet | None,
+    labels: Sequence[LabelSet] = (),
 ) -> None:
     """Write voxels (C, I, J, K) in a format; neither atomic nor verified.
 
-    ``facts`` is `Source.header` of what the grid came from.
+    ``facts`` is `Source.header` of what the grid came from. ``labels`` is empty for a scan, one for a label
+    map; several make the channels layers of one file, which NRRD alone can hold.
     """
     if kind == "nifti":
-        from medseg.io import nifti
+        from medseg.io import nifti_writer
 
-        nifti.write(path, data, geometry, facts=facts, labels=labels)
+        nifti_writer.write(path, data, geometry, facts=facts, labels=labels[0] if labels else None)
     elif kind == "nrrd":
         from medseg.io import nrrd
 

@@ -80,9 +80,9 @@ def _spread(
     ends = np.cumsum(high - low)
     total = int(ends[-1]) if len(ends) else 0
     for first in range(0, total, _BLOCK):
-        numbers = np.arange(first, min(total, first + _BLOCK), dtype=np.int64)
+        numbers = np.arange(first, min(total, first + _BLOCK))
         edge = np.searchsorted(ends, numbers, side="right")
-        yield edge, high[edge] - (ends[edge] - numbers)
+        yield edge, np.asarray(high[edge] - ends[edge] + numbers, np.int64)
 
 
 def _cross(start: Polygon, end: Polygon, toggles: NDArray[np.uint8]) -> None:
