@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.verdict import OK, Reason, Verdict
+from medseg.io.refusals import HeaderFault
+from medseg.verdict import OK, Verdict
 
 _START_1 = [
     ("sizeof_hdr", "i4"), ("data_type", "V10"), ("db_name", "V18"), ("extents", "i4"),
@@ -41,12 +42,16 @@ SIZES = {348: 1, 540: 2}
 SINGLE_FILE = {1: b"n+1", 2: b"n+2"}
 PAIR = {1: b"ni1", 2: b"ni2"}
 RGB, RGBA = 128, 2304
+# Marks a fourth dimension that counts channels; without the mark it is time, and refused.
+CHANNELS_MARK = b"medseg channels"
+LINE_ENDS = b"\r\n\x1a\n"
 DATATYPES: dict[int, str] = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
 CODES = {np.dtype(name): code for code, name in DATATYPES.items()}
-UNREADABLE = {0: "no data type", 1: "single bits", 32: "complex numbers", 1536: "128-bit floats",
-              1792: "complex numbers", 2048: "complex numbers"}  # fmt: skip
+# Known types that medseg does not read; nifti1.h leaves the order of single bits open.
+UNREADABLE = {1: "single bits", 32: "complex numbers", 1536: "128-bit floats", 1792: "complex numbers",
+              2048: "complex numbers"}  # fmt: skip
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _UNIT_NAMES = {1: "metres", 3: "micrometres"}
 # What places the grid in space; copied when the same grid is written again, so that it is bit-equal.
@@ -65,18 +70,20 @@ def parse(block: bytes) -> tuple[np.void, int] | None:
             continue
         header: np.void = np.frombuffer(block[:size], LAYOUTS[version].newbyteorder(order))[0]
         if header["magic"] in (SINGLE_FILE[version], PAIR[version]):
+            if version == 2 and bytes(header["eol_check"]) not in (LINE_ENDS, bytes(4)):
+                raise HeaderFault("its line ends were translated, as a transfer in text mode does")
             return header, version
     return None
 
 
 def shape(header: np.void) -> tuple[int, ...]:
-    """The dimensions that ``dim[0]`` counts. `ValueError` if they make no sense."""
+    """The dimensions that ``dim[0]`` counts. `HeaderFault` if they make no sense."""
     count = int(header["dim"][0])
     if not 1 <= count <= 7:
-        raise ValueError(f"dim[0] is {count}, expected 1 to 7 dimensions")
+        raise HeaderFault(f"dim[0] is {count}, expected 1 to 7 dimensions")
     sizes = tuple(int(n) for n in header["dim"][1 : count + 1])
     if min(sizes) < 1:
-        raise ValueError(f"dimensions {sizes}: each has to be at least 1")
+        raise HeaderFault(f"dimensions {sizes}: each has to be at least 1")
     return sizes
 
 
@@ -85,10 +92,10 @@ def dtype(header: np.void) -> tuple[np.dtype[Any], int]:
     code, bits = int(header["datatype"]), int(header["bitpix"])
     channels = {RGB: 3, RGBA: 4}.get(code, 1)
     if channels == 1 and code not in DATATYPES:
-        raise ValueError(f"data type {code} ({UNREADABLE.get(code, 'unknown')}) cannot be read as a scan")
+        raise HeaderFault(f"data type {code} is none of NIfTI's")
     number = np.dtype(DATATYPES.get(code, "u1")).newbyteorder(header.dtype["datatype"].byteorder)
     if bits != number.itemsize * 8 * channels:
-        raise ValueError(f"data type {code} has {number.itemsize * 8 * channels} bits, bitpix says {bits}")
+        raise HeaderFault(f"data type {code} has {number.itemsize * 8 * channels} bits, bitpix says {bits}")
     return number, channels
 
 
@@ -98,7 +105,7 @@ def scaling(header: np.void) -> tuple[float, float] | None:
     if slope == 0 or np.isnan(slope):
         return None
     if not np.isfinite([slope, intercept]).all():
-        raise ValueError(f"scl_slope {slope} and scl_inter {intercept}: expected finite numbers")
+        raise HeaderFault(f"scl_slope {slope} and scl_inter {intercept}: expected finite numbers")
     return None if (slope, intercept) == (1.0, 0.0) else (slope, intercept)
 
 
@@ -114,24 +121,26 @@ def affine(header: np.void, size: tuple[int, int, int]) -> tuple[NDArray[np.floa
 
     Raises
     ------
-    ValueError
-        If the chosen transform is not finite, or voxel sizes or quaternion are impossible.
+    HeaderFault
+        If the unit, the voxel sizes or the quaternion are impossible.
     """
     unit = int(header["xyzt_units"]) & 7
     if unit not in _MM_PER_UNIT:
-        raise ValueError(f"xyzt_units names the unit {unit} of length, expected 0 to 3")
+        raise HeaderFault(f"xyzt_units names the unit {unit} of length, expected 0 to 3")
     scale = np.diag([_MM_PER_UNIT[unit]] * 3 + [1.0])
+    verdict = OK
+    if unit in _UNIT_NAMES:
+        finding = f"lengths are in {_UNIT_NAMES[unit]}; converted to millimetres (some programs do not)"
+        verdict = Verdict.of("warning", "units-converted", finding)
     has_sform, has_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
     if has_sform:
         chosen = scale @ _sform(header)
-        return chosen, _disagreement(header, scale, chosen, size) if has_qform else OK
+        return chosen, verdict + (_disagreement(header, scale, chosen, size) if has_qform else OK)
     if has_qform:
-        return scale @ _qform(header), OK
-    reason = Reason(
-        "orientation-unknown",
-        "neither sform nor qform is set: that array axis i points to the left is a guess (as in Analyze)",
-    )
-    return scale @ _voxel_sizes_only(header, size), Verdict("warning", (reason,))
+        return scale @ _qform(header), verdict
+    finding = "neither sform nor qform is set: that axis i points to the left is a guess (as in Analyze)"
+    verdict += Verdict.of("warning", "orientation-unknown", finding)
+    return scale @ voxel_sizes_only(header["pixdim"], int(header["dim"][0]), size), verdict
 
 
 def _sform(header: np.void) -> NDArray[np.float64]:
@@ -139,11 +148,11 @@ def _sform(header: np.void) -> NDArray[np.float64]:
 
 
 def _qform(header: np.void) -> NDArray[np.float64]:
-    steps = _voxel_sizes(header)
+    steps = _voxel_sizes(header["pixdim"], int(header["dim"][0]))
     b, c, d = header["quatern"].astype(np.float64)
     rest = 1.0 - (b * b + c * c + d * d)
     if not rest > -1e-5:
-        raise ValueError(f"quaternion ({b}, {c}, {d}) is longer than 1")
+        raise HeaderFault(f"quaternion ({b}, {c}, {d}) is longer than 1")
     if rest < 1e-7:  # rounding of float32: a turn by 180 degrees
         b, c, d = np.array([b, c, d]) / np.sqrt(b * b + c * c + d * d)
         rest = 0.0
@@ -160,17 +169,23 @@ def _qform(header: np.void) -> NDArray[np.float64]:
     return matrix
 
 
-def _voxel_sizes(header: np.void) -> NDArray[np.float64]:
-    steps: NDArray[np.float64] = header["pixdim"][1:4].astype(np.float64)
-    dimensions = min(3, int(header["dim"][0]))
-    steps[dimensions:][~(steps[dimensions:] > 0)] = 1.0  # a plane need not say how thick it is
+def _voxel_sizes(pixdim: NDArray[Any], dimensions: int) -> NDArray[np.float64]:
+    steps: NDArray[np.float64] = pixdim[1:4].astype(np.float64)
+    flat = steps[min(3, dimensions) :]
+    flat[~(flat > 0)] = 1.0  # a plane need not say how thick it is
     if not (np.isfinite(steps).all() and (steps > 0).all()):
-        raise ValueError(f"voxel sizes {steps.tolist()}: expected positive numbers")
+        raise HeaderFault(f"voxel sizes {steps.tolist()}: expected positive numbers")
     return steps
 
 
-def _voxel_sizes_only(header: np.void, size: tuple[int, int, int]) -> NDArray[np.float64]:
-    steps = _voxel_sizes(header) * (-1.0, 1.0, 1.0)
+def voxel_sizes_only(
+    pixdim: NDArray[Any], dimensions: int, size: tuple[int, int, int]
+) -> NDArray[np.float64]:
+    """Index to world where a header gives voxel sizes alone: i to the left, the middle at 0.
+
+    So do Analyze's readers, and nibabel. ``pixdim`` is the header's field, ``dimensions`` its dim[0].
+    """
+    steps = _voxel_sizes(pixdim, dimensions) * (-1.0, 1.0, 1.0)
     matrix = np.diag([*steps, 1.0])
     matrix[:3, 3] = -steps * (np.array(size) - 1) / 2
     return matrix
@@ -181,7 +196,7 @@ def _disagreement(
 ) -> Verdict:
     try:
         qform = scale @ _qform(header)
-    except ValueError as error:
+    except HeaderFault as error:
         return Verdict.of("warning", "sform-qform-disagree", f"qform: {error}; the sform is used")
     corners = np.indices((2, 2, 2)).reshape(3, 8) * (np.array(size)[:, None] - 1)
     with np.errstate(all="ignore"):  # numbers that are not finite disagree

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
+from operator import index
+from typing import Any
 
 from medseg.labels import Label, LabelSet
 
@@ -44,7 +47,14 @@ def unpack(block: bytes, order: str) -> LabelSet | None:
 def _parse(content: bytes) -> LabelSet | None:
     try:
         document = json.loads(content)
-        labels = (Label(x["id"], x["name"], tuple(x["colour"]), x["snomed"]) for x in document[_KEY])
-        return LabelSet(tuple(labels), document["background"])
-    except (ValueError, KeyError, TypeError):
+        return LabelSet(tuple(map(_label, document[_KEY])), str(document["background"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None  # cut or edited by another program: ids stay, names are lost
+
+
+def _label(entry: Mapping[str, Any]) -> Label:
+    red, green, blue = map(index, entry["colour"])
+    snomed = entry["snomed"]
+    return Label(
+        index(entry["id"]), str(entry["name"]), (red, green, blue), None if snomed is None else str(snomed)
+    )

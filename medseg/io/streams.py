@@ -1,4 +1,4 @@
-"""Bounded reading of bytes from plain, gzip and zlib files.
+"""Bounded reading of bytes from plain, gzip, zlib and bzip2 files.
 
 A reader asks for exactly as many bytes as the header declares. What is missing, what follows and what
 fails its checksum is refused, so that no array is built from a damaged file, and memory is bounded by
@@ -7,23 +7,45 @@ the header, which is checked against the file's size before anything is allocate
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, Literal, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.errors import InputRefused
+from medseg.io.refusals import refused
+
+Compression = Literal["auto", "none", "gzip", "zlib", "bzip2"]
 
 _BLOCK = 1 << 20
+_CHUNK = 1 << 14  # small, as what follows the end of a gzip member is copied
 # Deflate cannot shrink data more than 1032-fold, so a header that asks for more lies.
 _LARGEST_RATIO = 1040
+# Scans shrink a few times, label maps a few hundred times. What asks for a lot of memory and is shrunk
+# more is the mark of a decompression bomb.
+BOMB_RATIO = 200
+_BOMB_SIZE = 1 << 29
 # Some writers pad files to whole disk or tape blocks.
 _PADDING_ALLOWED = 4096
-_LARGEST_TEXT_HEADER = 1 << 20
+_CURE = "copy or download the file again"
+_GZIP_MARK, _BZIP2_MARK = b"\x1f\x8b", b"BZh"
+_own_writing: ContextVar[bool] = ContextVar("own_writing", default=False)
+
+
+@contextmanager
+def own_writing() -> Iterator[None]:
+    """While reading back what medseg has just written, strong compression is no sign of a bomb."""
+    token = _own_writing.set(True)
+    try:
+        yield
+    finally:
+        _own_writing.reset(token)
 
 
 class ByteStream:
@@ -36,17 +58,18 @@ class ByteStream:
     offset
         Where to begin in the file (before decompression).
     compression
-        ``"auto"`` looks for gzip's mark; ``"none"``, ``"gzip"``, ``"zlib"`` are taken at their word.
+        ``"auto"`` looks for gzip's mark; the others are taken at their word.
     """
 
-    def __init__(self, path: Path, *, offset: int = 0, compression: str = "auto") -> None:
+    def __init__(self, path: Path, *, offset: int = 0, compression: Compression = "auto") -> None:
         self.path = path
         self._raw = path.open("rb")
         self._raw.seek(offset)
         self._available = path.stat().st_size - offset
         if compression == "auto":
-            compression = "gzip" if self._peek(2) == b"\x1f\x8b" else "none"
+            compression = "gzip" if self._peek(2) == _GZIP_MARK else "none"
         self.compressed = compression != "none"
+        self._largest_ratio = {"none": 1, "bzip2": None}.get(compression, _LARGEST_RATIO)
         self._stream = _decompressor(self._raw, compression)
         self._returned = b""
 
@@ -64,6 +87,31 @@ class ByteStream:
         self._raw.seek(start)
         return found
 
+    def require(self, size: int, what: str = "voxels") -> None:
+        """Refuse before anything is read where ``size`` bytes cannot be there, or would be a bomb.
+
+        Raises
+        ------
+        InputRefused
+            ``truncated``, or ``too-large`` for what no memory holds and what is compressed as only
+            bombs are.
+        """
+        if self._largest_ratio is not None and size > self._available * self._largest_ratio:
+            raise self._truncated(size, f"at most {self._available * self._largest_ratio}", what)
+        memory = _physical_memory()
+        if memory is not None and size > memory:
+            raise refused(
+                self.path, "too-large", f"{size} bytes of {what}, this computer has {memory} of memory"
+            )
+        largest = max(_BOMB_SIZE, BOMB_RATIO * self._available)
+        if self.compressed and size > largest and not _own_writing.get():
+            raise refused(
+                self.path,
+                "too-large",
+                f"{self._available} bytes that unpack to {size} are the mark of a decompression bomb. "
+                "If you trust the file, unpack it first",
+            )
+
     def read(self, count: int) -> bytes:
         """Up to ``count`` bytes; fewer only at the end of the stream."""
         return bytes(self._fill(np.empty(count, np.uint8)))
@@ -73,11 +121,9 @@ class ByteStream:
         self._returned = block + self._returned
 
     def read_array(self, count: int, dtype: np.dtype[Any], what: str = "voxels") -> NDArray[Any]:
-        """Exactly ``count`` numbers of ``dtype``, or a refusal (code ``truncated``)."""
+        """Exactly ``count`` numbers of ``dtype``, or a refusal (codes of `require`)."""
         size = count * dtype.itemsize
-        largest = self._available * (_LARGEST_RATIO if self.compressed else 1)
-        if size > largest:
-            raise self._truncated(size, f"at most {largest}", what)
+        self.require(size, what)
         buffer = np.empty(size, np.uint8)
         found = self._fill(buffer).size
         if found < size:
@@ -86,22 +132,40 @@ class ByteStream:
 
     def skip(self, count: int) -> None:
         """Pass over ``count`` bytes."""
+        if not self.compressed:
+            self._seek(count)
+            return
         while count > 0:
             passed = len(self.read(min(count, _BLOCK)))
             if passed == 0:
-                raise self._truncated(count, "0", "bytes before the voxels")
+                raise self._truncated(count, "0", "bytes to pass over")
             count -= passed
 
-    def finish(self) -> None:
-        """Read to the end, so that the checksum is verified; refuse data that the header does not know."""
-        surplus = len(self.read(_PADDING_ALLOWED + 1))
-        if surplus > _PADDING_ALLOWED:
-            raise InputRefused(
-                f"{self.path.name}: there are data after the voxels that the header declares. "
-                "The header does not describe this file; write it again with the program it came from",
-                code="size-mismatch",
-                path=self.path,
-            )
+    def _seek(self, count: int) -> None:
+        put_back = min(count, len(self._returned))
+        self._returned = self._returned[put_back:]
+        left = os.fstat(self._raw.fileno()).st_size - self._raw.tell()
+        if count - put_back > left:
+            raise self._truncated(count, str(left + put_back), "bytes to pass over")
+        self._raw.seek(count - put_back, os.SEEK_CUR)
+
+    def finish(self, surplus: int = _PADDING_ALLOWED) -> None:
+        """Read to the end, so that the checksum is verified; refuse data that the header does not know.
+
+        Up to ``surplus`` bytes may follow: padding, or what a format allows there.
+        """
+        found = 0
+        while found <= surplus:
+            passed = len(self.read(min(_BLOCK, surplus + 1 - found)))
+            if passed == 0:
+                return
+            found += passed
+        raise refused(
+            self.path,
+            "size-mismatch",
+            "there are data after the voxels that the header declares. The header does not describe "
+            "this file; write it again with the program it came from",
+        )
 
     def _fill(self, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
         view = buffer.data
@@ -110,83 +174,102 @@ class ByteStream:
         self._returned = self._returned[filled:]
         while filled < len(view):
             try:
-                count = self._stream.readinto(view[filled : filled + _BLOCK])  # type: ignore[attr-defined]
+                count = self._stream.readinto(view[filled : filled + _BLOCK])
             except EOFError:
-                raise InputRefused(
-                    f"{self.path.name}: the compressed stream ends early; copy or download the file again",
-                    code="truncated",
-                    path=self.path,
-                ) from None
-            except (zlib.error, OSError) as error:
-                if isinstance(error, OSError) and error.errno is not None:
-                    raise
-                raise InputRefused(
-                    f"{self.path.name}: the compressed stream is damaged ({error}); "
-                    "copy or download the file again",
-                    code="corrupt",
-                    path=self.path,
-                ) from None
+                raise refused(self.path, "truncated", f"the compressed stream ends early; {_CURE}") from None
+            except _Damaged as fault:
+                raise refused(self.path, "corrupt", f"the compressed stream {fault}; {_CURE}") from None
             if not count:
                 break
             filled += count
         return buffer[:filled]
 
-    def _truncated(self, expected: int, found: str, what: str) -> InputRefused:
-        return InputRefused(
-            f"{self.path.name}: the header asks for {expected} bytes of {what}, the file holds {found}. "
+    def _truncated(self, expected: int, found: str, what: str) -> Exception:
+        return refused(
+            self.path,
+            "truncated",
+            f"the header asks for {expected} bytes of {what}, the file holds {found}. "
             "Copy or download it again",
-            code="truncated",
-            path=self.path,
         )
 
 
-def _decompressor(raw: BinaryIO, compression: str) -> BinaryIO:
+def _physical_memory() -> int | None:
+    """Bytes of memory this computer has, or None where the system does not say."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+class _Readable(Protocol):
+    def readinto(self, view: memoryview, /) -> int | None: ...
+
+
+class _Damaged(Exception):
+    """What is wrong with a compressed stream."""
+
+
+def _decompressor(raw: BinaryIO, compression: str) -> _Readable:
     if compression == "gzip":
-        import gzip
-
-        return cast(BinaryIO, gzip.GzipFile(fileobj=raw, mode="rb"))
+        return _Inflated(raw, lambda: zlib.decompressobj(wbits=31), _GZIP_MARK)
     if compression == "zlib":
-        return cast(BinaryIO, _ZlibReader(raw))
-    return raw
+        return _Inflated(raw, zlib.decompressobj, None)
+    if compression == "bzip2":
+        import bz2
+
+        return _Inflated(raw, bz2.BZ2Decompressor, _BZIP2_MARK)
+    return cast(_Readable, raw)
 
 
-class _ZlibReader:
-    """A zlib stream (MetaImage) as a file; its checksum is verified at its end."""
+class _Inflated:
+    """A compressed stream as a file. The library verifies the checksum at the end of every member.
 
-    def __init__(self, raw: BinaryIO) -> None:
+    ``mark`` begins each further member; without one there is no other. Zeros may follow the last.
+    """
+
+    def __init__(self, raw: BinaryIO, fresh: Callable[[], Any], mark: bytes | None) -> None:
         self._raw = raw
-        self._inflate = zlib.decompressobj()
+        self._fresh = fresh
+        self._mark = mark
+        self._engine = fresh()
+        self._pending = b""
 
     def readinto(self, view: memoryview) -> int:
-        while not self._inflate.eof:
-            pending = self._inflate.unconsumed_tail or self._raw.read(_BLOCK)
-            if not pending:
-                raise EOFError
-            block = self._inflate.decompress(pending, len(view))
+        while True:
+            if self._engine.eof and not self._next_member():
+                return 0
+            if not self._pending and getattr(self._engine, "needs_input", True):
+                self._pending = self._raw.read(_CHUNK)
+                if not self._pending:
+                    raise EOFError
+            try:
+                block = self._engine.decompress(self._pending, len(view))
+            except (zlib.error, OSError, ValueError):
+                raise _Damaged("is damaged") from None
+            rest = "unused_data" if self._engine.eof else "unconsumed_tail"
+            self._pending = getattr(self._engine, rest, b"")
             if block:
                 view[: len(block)] = block
                 return len(block)
-        return 0
+
+    def _next_member(self) -> bool:
+        """Whether another member follows; only zeros may follow the last one."""
+        while True:
+            self._pending = self._pending.lstrip(b"\0") or self._raw.read(_CHUNK)
+            if not self._pending:
+                return False
+            if self._pending[0] == 0:
+                continue
+            if len(self._pending) < 3:
+                self._pending += self._raw.read(_CHUNK)
+            if self._mark is None or not self._pending.startswith(self._mark):
+                raise _Damaged("is followed by other bytes")
+            self._engine = self._fresh()
+            return True
 
 
 def read_text_header(path: Path, is_last: Callable[[str], bool]) -> tuple[str, int]:
-    """The lines of a text header up to the one that ends it, and the position of the byte after it.
+    """As `text_headers.read_text_header`, in one text."""
+    from medseg.io import text_headers
 
-    Raises
-    ------
-    InputRefused
-        ``bad-header`` if no such line comes within a megabyte.
-    """
-    lines: list[str] = []
-    with path.open("rb") as file:
-        while file.tell() < _LARGEST_TEXT_HEADER:
-            line = file.readline(_LARGEST_TEXT_HEADER)
-            text = line.rstrip(b"\r\n").decode("utf-8", errors="replace")
-            if not line and lines and is_last(""):
-                return "\n".join(lines), file.tell()  # a detached header may end with the file
-            if not line:
-                break
-            lines.append(text)
-            if is_last(text):
-                return "\n".join(lines), file.tell()
-    raise InputRefused(f"{path.name}: the header does not end", code="bad-header", path=path)
+    lines, size = text_headers.read_text_header(path, is_last)
+    return "\n".join(lines), size

