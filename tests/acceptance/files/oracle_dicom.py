@@ -1,0 +1,205 @@
+"""DICOM as pydicom reads it, slice by slice: is each where its own header puts it, with its own values?"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+if TYPE_CHECKING:
+    from tests.acceptance.files.oracle import Found
+
+_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+_PLACE_MM = 0.01
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_NO_SCAN = ("SR", "SEG", "RTSTRUCT", "PR", "KO", "RTDOSE", "RTPLAN")
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One frame: values (row, column[, 3]), and world RAS of its first pixel and of one step each way."""
+
+    values: NDArray[Any]
+    origin: NDArray[np.float64] | None
+    along: NDArray[np.float64] | None
+    down: NDArray[np.float64] | None
+
+
+def objects(path: Path) -> Iterator[tuple[str, Dataset]]:
+    """Every readable DICOM object at a path: a folder's, a zip archive's, a file's and its siblings'."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                yield from _object(name, io.BytesIO(archive.read(name)))
+        return
+    folder = path if path.is_dir() else path.parent
+    for one in sorted(folder.rglob("*")):
+        if one.is_file():
+            yield from _object(str(one), one)
+
+
+def _object(name: str, source: Any) -> Iterator[tuple[str, Dataset]]:
+    try:
+        item = pydicom.dcmread(source, force=True)
+        if "Rows" in item or "PixelData" in item:
+            yield name, item
+    except Exception:  # noqa: BLE001 - a file that pydicom cannot parse is no slice to it
+        return
+
+
+def _decoded_by_pydicom(name: str, item: Dataset) -> NDArray[Any]:
+    stored: NDArray[Any] = item.pixel_array
+    return stored
+
+
+def _decoded_by_dcmtk(name: str, item: Dataset) -> NDArray[Any]:
+    syntax = str(item.file_meta.TransferSyntaxUID)
+    tool = "dcmdjpls" if syntax.endswith((".80", ".81")) else "dcmdjpeg"
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "before.dcm", Path(folder) / "after.dcm"
+        item.save_as(before)
+        subprocess.run([tool, before, after], check=True, capture_output=True, timeout=20)
+        stored: NDArray[Any] = pydicom.dcmread(after).pixel_array
+    return stored
+
+
+def _decoded_by_simpleitk(name: str, item: Dataset) -> NDArray[Any]:
+    """Stored values by GDCM, from a copy without rescale."""
+    import SimpleITK as sitk
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "one.dcm"
+        for word in ("RescaleSlope", "RescaleIntercept"):
+            if word in item:
+                del item[word]
+        item.save_as(path)
+        stored = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
+    return stored[0] if int(item.get("NumberOfFrames") or 1) == 1 else stored
+
+
+def planes(item: Dataset, stored: NDArray[Any]) -> Iterator[Plane]:
+    """The frames of an object, each with its own geometry and rescale."""
+    frames = int(item.get("NumberOfFrames") or 1)
+    stored = stored if frames > 1 else stored[None]
+    for number in range(frames):
+        groups = [item]
+        if "PerFrameFunctionalGroupsSequence" in item:
+            shared = item.get("SharedFunctionalGroupsSequence") or [Dataset()]
+            groups = [item.PerFrameFunctionalGroupsSequence[number], shared[0], item]
+        slope = _value(groups, "PixelValueTransformationSequence", "RescaleSlope")
+        intercept = _value(groups, "PixelValueTransformationSequence", "RescaleIntercept")
+        values = stored[number]
+        if slope is not None or intercept is not None:
+            values = values * np.float64(1 if slope is None else slope) + np.float64(intercept or 0)
+        position = _value(groups, "PlanePositionSequence", "ImagePositionPatient")
+        orientation = _value(groups, "PlaneOrientationSequence", "ImageOrientationPatient")
+        spacing = _value(groups, "PixelMeasuresSequence", "PixelSpacing")
+        if position is None or orientation is None or spacing is None:
+            yield Plane(values, None, None, None)
+            continue
+        directions = np.array(orientation, float).reshape(2, 3)
+        directions /= np.linalg.norm(directions, axis=1)[:, None]
+        yield Plane(
+            values,
+            _LPS_TO_RAS * np.array(position, float),
+            _LPS_TO_RAS * directions[0] * float(spacing[1]),
+            _LPS_TO_RAS * directions[1] * float(spacing[0]),
+        )
+
+
+def _value(groups: list[Dataset], sequence: str, name: str) -> Any:
+    for group in groups:
+        inner = group.get(sequence)
+        value = inner[0].get(name) if inner else group.get(name)
+        if value is not None and value != "":
+            return value
+    return None
+
+
+def _check_scan(
+    decode: Callable[[str, Dataset], NDArray[Any]],
+) -> Callable[[Path, dict[str, Any], Found], str]:
+    def check(path: Path, options: dict[str, Any], found: Found) -> str:
+        placed, loose, problems = set(), [], []
+        for name, item in objects(path):
+            if not _is_scan(item):
+                continue
+            for plane in planes(item, decode(name, item)):
+                if plane.origin is None:
+                    loose.append(plane)
+                    continue
+                number, problem = _placed(plane, found)
+                if problem:
+                    problems.append(f"{Path(name).name} {problem}")
+                else:
+                    placed.add(number)
+        slices = found.data.shape[3]
+        if not placed and len(loose) == 1 and slices == 1:
+            return "" if _same(loose[0], found, 0) else "the voxels of the only image differ"
+        missing = sorted(set(range(slices)) - placed)
+        if missing:
+            return f"no image of the file is slice {missing[:3]}; " + "; ".join(problems[:3])
+        if problems and path.is_dir():
+            return f"images left out: {'; '.join(problems[:3])}"
+        return ""
+
+    return check
+
+
+def _is_scan(item: Dataset) -> bool:
+    words = item.get("ImageType") or ()
+    return (
+        str(item.file_meta.get("MediaStorageSOPClassUID", "")) != _DIRECTORY
+        and "PixelData" in item
+        and str(item.get("Modality", "")) not in _NO_SCAN
+        and "LOCALIZER" not in words
+    )
+
+
+def _placed(plane: Plane, found: Found) -> tuple[int, str]:
+    """The slice of medseg's grid that this frame is, or what is wrong."""
+    assert plane.origin is not None
+    assert plane.along is not None
+    assert plane.down is not None
+    index = np.linalg.solve(found.affine, [*plane.origin, 1.0])[:3]
+    number = round(float(index[2])) if np.isfinite(index[2]) and abs(index[2]) < 1e6 else -1
+    if not 0 <= number < found.data.shape[3]:
+        return number, f"lies at index {index[2]:.3g}, not in the volume"
+    rows, columns = plane.values.shape[:2]
+    for column, row in ((0, 0), (columns - 1, 0), (0, rows - 1), (columns - 1, rows - 1)):
+        there = plane.origin + column * plane.along + row * plane.down
+        ours = found.affine @ (column, row, number, 1)
+        away = float(np.linalg.norm(there - ours[:3]))
+        if not away <= _PLACE_MM + 1e-9 * float(np.abs(there).max()):
+            return number, f"lies {away:.3g} mm away"
+    return number, "" if _same(plane, found, number) else f"has other values than slice {number}"
+
+
+def _same(plane: Plane, found: Found, number: int) -> bool:
+    from tests.acceptance.files.oracle import same_numbers
+
+    values = plane.values if plane.values.ndim == 3 else plane.values[..., None]
+    ours = found.data[..., number]
+    return ours.shape == values.T.shape and same_numbers(ours, values.transpose(2, 1, 0))
+
+
+Check = Callable[[Path, dict[str, Any], "Found"], str]
+CHECKS: dict[str, tuple[tuple[str, Check], ...]] = {
+    "dicom": (
+        ("pydicom", _check_scan(_decoded_by_pydicom)),
+        ("dcmtk", _check_scan(_decoded_by_dcmtk)),
+        ("GDCM", _check_scan(_decoded_by_simpleitk)),
+    ),
+    "seg": (),
+    "rtstruct": (),
+}
