@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -22,8 +23,8 @@ from medseg.errors import NotFound, WriteFailed
 
 # Longest first, so that `scan.nii.gz` loses both of its endings.
 EXTENSIONS: tuple[str, ...] = (
-    ".seg.nrrd", ".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd",
-    ".png", ".tiff", ".tif", ".dcm", ".ima",
+    ".seg.nrrd", ".nii.gz", ".nii", ".hdr.gz", ".img.gz", ".hdr", ".img", ".mgh", ".mgz", ".nrrd", ".nhdr",
+    ".mha", ".mhd", ".png", ".jpeg", ".jpg", ".tiff", ".tif", ".dcm", ".ima", ".zip",
 )  # fmt: skip
 DICOM_EXTENSIONS = (".dcm", ".ima")
 _TEMPORARY = re.compile(r"^\..+\.(?P<pid>\d+)-(?P<host>[0-9a-f]{8})[0-9a-f]{8}\.part(\..+)?$")
@@ -46,11 +47,30 @@ def stem(path: str | Path) -> str:
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether a file carries DICOM's mark at byte 128. Missing files and folders do not."""
+    """Whether a file carries DICOM's mark at byte 128, or has no other extension and begins as DICOM does.
+
+    Missing files and folders do not.
+    """
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        start = file.read(132)
+    if start[128:] == b"DICM" or extension(path) not in ("", ".img", *DICOM_EXTENSIONS):
+        return start[128:] == b"DICM"
+    return _begins_as_dicom(start)
+
+
+def _begins_as_dicom(start: bytes) -> bool:
+    """Whether the first element is a short one of group 2 or 8, in any byte order and coding."""
+    if len(start) < 8:
+        return False
+    for order in "<>":
+        group, element, kind, short = struct.unpack_from(order + "HH2sH", start)
+        if group in (0x0002, 0x0008) and element <= 0x0018:
+            explicit = kind.isalpha() and kind.isupper()
+            length: int = short if explicit else struct.unpack_from(order + "I", start, 4)[0]
+            return length <= 256
+    return False
 
 
 def sha256_files(paths: Iterable[str | Path]) -> str:

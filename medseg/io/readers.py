@@ -15,23 +15,26 @@ from numpy.typing import NDArray
 
 from medseg.errors import InputRefused, NotFound, UsageError
 from medseg.geometry import Geometry
-from medseg.io.files import EXTENSIONS, extension
+from medseg.io.files import EXTENSIONS, extension, is_dicom_file
 from medseg.io.raster import Raster, to_volume
+from medseg.io.refusals import readable, refused
 from medseg.labels import LabelSet
 
-Format = Literal["nifti", "nrrd", "metaimage", "png", "tiff", "dicom"]
+Format = Literal["nifti", "mgh", "nrrd", "metaimage", "png", "jpeg", "tiff", "dicom"]
 
 _BY_EXTENSION: dict[str, Format] = {
-    ".nii": "nifti", ".nii.gz": "nifti", ".hdr": "nifti", ".img": "nifti",
-    ".nrrd": "nrrd", ".seg.nrrd": "nrrd", ".nhdr": "nrrd", ".mha": "metaimage", ".mhd": "metaimage",
-    ".png": "png", ".tif": "tiff", ".tiff": "tiff", ".dcm": "dicom", ".ima": "dicom",
+    ".nii": "nifti", ".nii.gz": "nifti", ".hdr": "nifti", ".img": "nifti", ".hdr.gz": "nifti",
+    ".img.gz": "nifti", ".mgh": "mgh", ".mgz": "mgh", ".nrrd": "nrrd", ".seg.nrrd": "nrrd", ".nhdr": "nrrd",
+    ".mha": "metaimage", ".mhd": "metaimage", ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg",
+    ".tif": "tiff", ".tiff": "tiff", ".dcm": "dicom", ".ima": "dicom", ".zip": "dicom",
 }  # fmt: skip
 SAME_GRID_MM = 0.01
 _MARKS: tuple[tuple[bytes, Format], ...] = (
-    (b"NRRD000", "nrrd"), (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"NRRD000", "nrrd"), (b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"),
     (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"II+\0", "tiff"), (b"MM\0+", "tiff"),
     (b"\x5c\x01\0\0", "nifti"), (b"\0\0\x01\x5c", "nifti"),
     (b"\x1c\x02\0\0", "nifti"), (b"\0\0\x02\x1c", "nifti"),
+    (b"PK\x03\x04", "dicom"), (b"PK\x05\x06", "dicom"),
 )  # fmt: skip
 
 
@@ -54,19 +57,23 @@ def locate(path: Path) -> Format:
         return "dicom"
     if not path.is_file():
         raise NotFound(f"{path}: no such file or folder")
-    with path.open("rb") as file:
+    with readable(path), path.open("rb") as file:
         start = file.read(4096)
     if start[:2] == b"\x1f\x8b":
         start = _inflated(start)
     if start[128:132] == b"DICM":
         return "dicom"
+    if _is_half_of_a_pair(path):
+        return "nifti"  # what it begins with are voxels, which may look like anything
     marked = next((kind for mark, kind in _MARKS if start.startswith(mark)), None)
-    kind = marked or format_of_name(path)
+    if marked is not None:
+        return marked
+    kind = format_of_name(path)
+    if (kind is None or extension(path) == ".img") and is_dicom_file(path):
+        return "dicom"
     if kind is None:
-        raise InputRefused(
-            f"{path.name}: unknown format; expected DICOM or one of {', '.join(EXTENSIONS)}",
-            code="unknown-format",
-            path=path,
+        raise refused(
+            path, "unknown-format", f"unknown format; expected DICOM or one of {', '.join(EXTENSIONS)}"
         )
     return kind
 
@@ -77,22 +84,36 @@ def load(
     """Read a path with the reader of a format; nothing is judged yet but the file itself.
 
     ``allow`` matters here where slices have to be filled in or resampled to make one grid (DICOM).
-    """
-    if kind == "dicom":
-        from medseg.io import dicom
 
-        return dicom.read(path, series=series, allow=allow)
-    number = None if series is None else _number(series, path)
+    Raises
+    ------
+    InputRefused
+        By the name that the format's reader gives; ``unreadable`` where the system does not let the file
+        be read, ``too-large`` where there is no memory for it.
+    """
+    with readable(path):
+        if kind == "dicom":
+            from medseg.io import dicom
+
+            return dicom.read(path, series=series, allow=allow)
+        return _load_file(kind, path, None if series is None else _number(series, path))
+
+
+def _load_file(kind: Format, path: Path, number: int | None) -> Raster:
     if kind == "nifti":
         from medseg.io import nifti
 
         return nifti.read(path, series=number)
-    if kind in ("png", "tiff"):
+    if kind == "mgh":
+        from medseg.io import mgh
+
+        return mgh.read(path, series=number)
+    if kind in ("png", "jpeg", "tiff"):
         from medseg.io import images
 
         return images.read(path, series=number)
     if number not in (None, 1):
-        raise UsageError(f"{path.name}: series={series}, there is only one image in the file")
+        raise UsageError(f"{path.name}: series={number}, there is only one image in the file")
     if kind == "nrrd":
         from medseg.io import nrrd
 
@@ -173,6 +194,15 @@ def save(
         images.write(path, data, geometry)
     else:
         raise UsageError(f"{path.name}: DICOM cannot be written")
+
+
+def _is_half_of_a_pair(path: Path) -> bool:
+    ending = extension(path)
+    if ending not in (".img", ".img.gz"):
+        return False
+    base = path.name[: len(path.name) - len(ending)]
+    header = ".HDR" if path.name[len(base) :].startswith(".IMG") else ".hdr"
+    return any((path.parent / f"{base}{header}{packed}").is_file() for packed in ("", ".gz"))
 
 
 def _number(series: str | int, path: Path) -> int:

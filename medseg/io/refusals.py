@@ -35,3 +35,20 @@ def header_of(path: Path, format_name: str) -> Iterator[None]:
     except (ValueError, OverflowError):
         message = f"a value in the header has an impossible form. It is damaged or not {format_name}'s"
         raise refused(path, "bad-header", message) from None
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the system says against reading a path into a refusal.
+
+    Code ``unreadable`` (rights, a broken disk, a file that has gone), or ``too-large`` for want of memory.
+    """
+    try:
+        yield
+    except MedsegError:
+        raise
+    except OSError as error:
+        reason = error.strerror or "the system gives no reason"
+        raise refused(path, "unreadable", f"cannot be read: {reason}") from None
+    except (MemoryError, RecursionError):
+        raise refused(path, "too-large", "there is not enough memory to read it") from None

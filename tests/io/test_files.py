@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ import medseg
 from medseg import Volume
 from medseg.errors import NotFound, WriteFailed
 from medseg.io.files import atomic_output, sha256_files, stem, write_text
+from medseg.io.readers import locate
 
 _WRITER = """
 import sys, time, medseg, numpy as np
@@ -51,6 +54,57 @@ def test_stem_of_dicom_is_the_folders_name(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "IM1").write_bytes(bytes(128) + b"DICM")
     assert stem(folder) == stem(folder / "IM1") == stem(folder / "absent.dcm") == "case 7"
+
+
+def test_stem_of_an_archive_is_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "study.zip").write_bytes(b"PK\x05\x06" + bytes(18))
+    assert stem(tmp_path / "study.zip") == "study"
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "kind"),
+    [
+        ("study.zip", b"PK\x03\x04", "dicom"),
+        ("study", b"PK\x05\x06" + bytes(18), "dicom"),
+        ("DICOMDIR", bytes(128) + b"DICM", "dicom"),
+        ("IM1", struct.pack("<HH2sH", 0x0008, 0x0005, b"CS", 10) + b"ISO_IR 100", "dicom"),
+        ("IM1", struct.pack("<HHI", 0x0008, 0x0000, 4) + bytes(4), "dicom"),
+        ("IM1", struct.pack(">HH2sH", 0x0002, 0x0000, b"UL", 4) + bytes(4), "dicom"),
+        ("scan.img", struct.pack("<HHI", 0x0008, 0x0000, 4) + bytes(4), "dicom"),
+        ("scan.jpg", b"\xff\xd8\xff\xe0", "jpeg"),
+        ("scan.nii", b"\xff\xd8\xff\xe0", "jpeg"),
+        ("scan.mgh", b"\0\0\0\1", "mgh"),
+        ("scan.hdr.gz", b"", "nifti"),
+    ],
+)
+def test_content_tells_the_format_and_the_name_where_it_does_not(
+    tmp_path: Path, name: str, start: bytes, kind: str
+) -> None:
+    (tmp_path / name).write_bytes(start)
+    assert locate(tmp_path / name) == kind
+
+
+def test_voxels_of_a_pair_are_never_taken_for_another_format(tmp_path: Path) -> None:
+    (tmp_path / "scan.hdr").write_bytes(bytes(348))
+    (tmp_path / "scan.img").write_bytes(b"PK\x03\x04 by chance")
+    assert locate(tmp_path / "scan.img") == "nifti"
+
+
+def test_what_the_system_does_not_let_read_is_refused(
+    tmp_path: Path, oblique: Callable[..., Volume], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = medseg.write(oblique(), tmp_path / "scan.nii")
+    honest = Path.open
+
+    def broken(self: Path, *rest: object, **options: object) -> object:
+        if self == path:
+            raise OSError(errno.EIO, "Input/output error")
+        return honest(self, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "open", broken)
+    with pytest.raises(medseg.InputRefused, match=r"scan\.nii: cannot be read") as refusal:
+        medseg.read(path)
+    assert refusal.value.code == "unreadable"
 
 
 def test_hash_of_one_file_is_its_sha256_and_order_matters_for_several(tmp_path: Path) -> None:
@@ -146,7 +200,9 @@ def test_existing_files_are_replaced_only_when_asked(tmp_path: Path, oblique: Ca
     assert medseg.write(oblique(), path, overwrite=True) == path
 
 
-@pytest.mark.parametrize("name", ["scan.dcm", "scan", "scan.hdr", "scan.nhdr", "scan.txt"])
+@pytest.mark.parametrize(
+    "name", ["scan.dcm", "scan", "scan.hdr", "scan.nhdr", "scan.txt", "scan.jpg", "scan.mgz", "scan.zip"]
+)
 def test_formats_that_cannot_be_written_are_refused_with_the_list(
     tmp_path: Path, oblique: Callable[..., Volume], name: str
 ) -> None:
