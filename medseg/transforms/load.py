@@ -218,7 +218,7 @@ def _describe(items: Sequence[tuple[str, Volume | LabelMap]]) -> dict[str, Any]:
 def _as_type(array: NDArray[Any], wanted: DTypeLike) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         converted = array.astype(wanted, copy=False)
-    if array.dtype == np.float64 and not np.isfinite(converted).all():
+    if array.dtype.kind == "f" and array.dtype.itemsize > 4 and not np.isfinite(converted).all():
         largest = float(np.abs(array).max())
         raise InputRefused(f"values up to {largest:.3g} are infinite in float32", code="non-finite")
     return converted
