@@ -1,0 +1,162 @@
+"""Every DICOM object at a path, its header read once: a folder, a file, a zip archive, a DICOMDIR.
+
+Where an object is no scan, or no DICOM at all, it is set aside by name. A file that is named or marked like
+DICOM and cannot be read is refused: it might be a slice, so that the series would have a hole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from medseg.errors import InputRefused, NotFound
+from medseg.io.dicom.archives import is_archive, members
+from medseg.io.dicom.directory import is_directory, listed_files
+from medseg.io.dicom.elements import BadHeader, Parsed, is_marked, is_plausible, read_dataset
+from medseg.io.dicom.frames import frames_of, object_kind
+from medseg.io.dicom.objects import Found, Frame, SetAside, Source
+from medseg.io.dicom.sources import FileSource
+from medseg.io.files import DICOM_EXTENSIONS
+
+Progress = Callable[[str, int, int], None]
+
+# Threads hide the latency of disks and networks; parsing itself is one thread's work.
+_THREADS = 8
+_BATCH = 32
+
+
+def scan(path: Path, progress: Progress | None = None) -> Found:
+    """What DICOM there is at a path.
+
+    Parameters
+    ----------
+    path
+        A folder (searched with its subfolders; hidden ones left out), a zip archive, a DICOMDIR (the files
+        it lists), or one file, which means all files beside it.
+    progress
+        Called with ``"headers"``, the number of files read and that of all; an exception cancels.
+
+    Returns
+    -------
+    Found
+        Frames and set-aside objects in the order of their paths.
+
+    Raises
+    ------
+    NotFound
+        If there is nothing at the path.
+    InputRefused
+        ``bad-header``, ``too-large``, ``outside-root`` (a DICOMDIR that leads out of its folder),
+        ``unsupported-encoding`` (an encrypted archive), ``corrupt``, ``unreadable``.
+    """
+    missing: tuple[str, ...] = ()
+    sources: Sequence[Source]
+    if path.is_dir():
+        sources, missing = _in_folder(path, nested=True)
+    elif not path.is_file():
+        raise NotFound(f"{path}: no such file or folder")
+    elif is_archive(path):
+        sources = members(path)
+    else:
+        parsed = read_object(path)
+        if is_directory(parsed):
+            sources, missing = listed_files(path, parsed)
+        else:
+            sources, missing = _in_folder(path.parent, nested=False)
+    found = _read_all(sources, progress)
+    return Found(
+        frames=tuple(frame for item in found if not isinstance(item, SetAside) for frame in item),
+        set_aside=tuple(item for item in found if isinstance(item, SetAside)),
+        missing=missing,
+    )
+
+
+def read_object(path: Path) -> Parsed:
+    """The header of one file.
+
+    Raises
+    ------
+    InputRefused
+        ``bad-header`` or ``too-large`` if it cannot be read.
+    """
+    source = FileSource.of(path)
+    try:
+        return read_dataset(source)
+    except BadHeader as error:
+        raise _refused(source, error) from None
+
+
+def read_source(source: Source) -> tuple[Frame, ...] | SetAside:
+    """The frames of one object, or why it is set aside.
+
+    Raises
+    ------
+    InputRefused
+        ``bad-header`` if it is named or marked like DICOM and cannot be read.
+    """
+    if not source.size:
+        return SetAside("empty", source)
+    try:
+        parsed = read_dataset(source)
+        code = object_kind(parsed)
+        return SetAside(code, source) if code is not None else frames_of(source, parsed)
+    except BadHeader as error:
+        head = source.read(0, 132)
+        if source.name.lower().endswith(DICOM_EXTENSIONS) or is_marked(head):
+            raise _refused(source, error) from None
+        return SetAside("unreadable" if is_plausible(head) else "not-dicom", source)
+    except OSError as error:
+        if isinstance(error, InputRefused) or error.errno is None:
+            raise
+        raise InputRefused(
+            f"{source.name}: the system does not let it be read: {error.strerror}",
+            code="unreadable",
+            path=source.path,
+        ) from None
+
+
+def _refused(source: Source, error: BadHeader) -> InputRefused:
+    return InputRefused(
+        f"{source.name}: its DICOM header cannot be read: {error}; copy or export it again",
+        code=error.code,
+        path=source.path,
+    )
+
+
+def _read_all(sources: Sequence[Source], progress: Progress | None) -> list[tuple[Frame, ...] | SetAside]:
+    batches = [sources[at : at + _BATCH] for at in range(0, len(sources), _BATCH)]
+    found: list[tuple[Frame, ...] | SetAside] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            for batch in pool.map(lambda batch: [read_source(source) for source in batch], batches):
+                found += batch
+                if progress is not None:
+                    progress("headers", len(found), len(sources))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return found
+
+
+def _in_folder(folder: Path, *, nested: bool) -> tuple[list[Source], tuple[str, ...]]:
+    """The files of a folder by name, hidden ones left out, and the links in it that lead nowhere."""
+    sources: list[Source] = []
+    missing = []
+    for entry in _entries(folder, nested):
+        if entry.is_file():
+            sources.append(FileSource(Path(entry.path), entry.stat().st_size))
+        elif entry.is_symlink() and not entry.is_dir():
+            missing.append(entry.name)
+    return sources, tuple(missing)
+
+
+def _entries(folder: Path, nested: bool) -> Iterator[os.DirEntry[str]]:
+    waiting = [str(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        folders = [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
+        if nested:
+            waiting += reversed(folders)
+        yield from (entry for entry in found if not entry.is_dir(follow_symlinks=False))

@@ -1,0 +1,133 @@
+"""Siemens mosaics: the slices of a volume as tiles of one big image.
+
+How many tiles there are and which way they are stacked stands in Siemens' private header ("CSA"), the
+distance in SpacingBetweenSlices. Where that is gone, as after anonymisation, the order of the slices is a
+guess, so the image stays whole and has no place; it is for `series` to refuse it by name.
+Sources: nibabel, "Siemens format DICOM with CSA header" (its documentation); dcm2niix, "Siemens" notes.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import replace
+
+import numpy as np
+
+from medseg.io.dicom.elements import BadHeader, DataSet
+from medseg.io.dicom.objects import Frame, Vector
+
+_TAG = struct.Struct("<64si4siii")
+_ITEM = struct.Struct("<4i")
+# Siemens' own headers have some 100 tags of at most a few dozen items.
+_MOST = 1000
+_LARGEST = 1 << 22
+_PARALLEL = 1e-3
+
+
+def split_mosaic(dataset: DataSet, frame: Frame) -> tuple[Frame, ...]:
+    """The slices of a mosaic; one frame without a position where their number or order is not known."""
+    count, normal = _private_facts(dataset)
+    if (
+        count is None
+        or normal is None
+        or frame.step is None
+        or frame.position is None
+        or frame.row is None
+        or frame.column is None
+        or frame.pixel_spacing is None
+        or not frame.step > 0
+    ):
+        return (_unplaced(frame),)
+    across = math.isqrt(count - 1) + 1
+    rows, columns = frame.rows // across, frame.columns // across
+    direction = _along(normal, np.cross(frame.row, frame.column).astype(np.float64))
+    if rows * across != frame.rows or columns * across != frame.columns or direction is None:
+        return (_unplaced(frame),)
+    between_rows, between_columns = frame.pixel_spacing
+    # The position is the corner that one slice of the whole mosaic's size would have.
+    first = (
+        frame.position
+        + frame.row * between_columns * (frame.columns - columns) / 2
+        + frame.column * between_rows * (frame.rows - rows) / 2
+    )
+    return tuple(
+        replace(
+            frame,
+            tile=(n // across * rows, n % across * columns, rows, columns),
+            position=first + n * frame.step * direction,
+        )
+        for n in range(count)
+    )
+
+
+def _unplaced(frame: Frame) -> Frame:
+    return replace(frame, position=None, row=None, column=None)
+
+
+def _along(normal: Vector, perpendicular: Vector) -> Vector | None:
+    """The slices' own perpendicular with the sign of the stated normal, None where the two disagree."""
+    length = float(np.linalg.norm(perpendicular) * np.linalg.norm(normal))
+    cosine = float(perpendicular @ normal) / length if length > 0 else 0.0
+    if abs(abs(cosine) - 1) > _PARALLEL:
+        return None
+    return np.asarray(perpendicular / np.linalg.norm(perpendicular) * np.sign(cosine))
+
+
+def _private_facts(dataset: DataSet) -> tuple[int | None, Vector | None]:
+    """Number of tiles and direction of the stack, as the private header has them."""
+    tag = dataset.private(0x0029, "SIEMENS CSA HEADER", 0x10)
+    if tag is None:
+        return None, None
+    count: int | None
+    try:
+        facts = _csa(dataset.value(tag) or b"", ("NumberOfImagesInMosaic", "SliceNormalVector"))
+        counts, normal = facts.get("NumberOfImagesInMosaic", ()), facts.get("SliceNormalVector", ())
+        count = int(counts[0]) if len(counts) == 1 else None
+    except BadHeader:
+        return None, None
+    return (
+        count if count is not None and 1 <= count <= _MOST else None,
+        np.array(normal) if len(normal) == 3 else None,
+    )
+
+
+def _csa(raw: bytes, wanted: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """The numbers of some tags of a CSA2 header; the older CSA1 counts as unknown."""
+    if raw[:4] != b"SV10" or len(raw) > _LARGEST:
+        raise BadHeader("no CSA2 header")
+    found = {}
+    try:
+        count: int = struct.unpack_from("<I", raw, 8)[0]
+        at = 16
+        for _ in range(min(count, _MOST)):
+            name, _, _, _, length, _ = _TAG.unpack_from(raw, at)
+            values, at = _csa_values(raw, at + _TAG.size, length)
+            name = name.partition(b"\0")[0].decode("ascii", errors="replace")
+            if name in wanted:
+                found[name] = tuple(_number(value) for value in values if value.strip(b" \0"))
+    except struct.error:
+        raise BadHeader("a CSA header that ends early") from None
+    return found
+
+
+def _csa_values(raw: bytes, at: int, count: int) -> tuple[list[bytes], int]:
+    values = []
+    for _ in range(min(count, _MOST)):
+        length: int = _ITEM.unpack_from(raw, at)[1]
+        at += _ITEM.size
+        if not 0 <= length <= len(raw) - at:
+            raise BadHeader("a CSA header with a value past its end")
+        values.append(raw[at : at + length])
+        at += (length + 3) // 4 * 4
+    return values, at
+
+
+def _number(value: bytes) -> float:
+    try:
+        number = float(value.strip(b" \0"))
+    except ValueError:
+        raise BadHeader("a CSA header with words for numbers") from None
+    if not math.isfinite(number):
+        raise BadHeader("a CSA header with numbers that are not finite")
+    return number

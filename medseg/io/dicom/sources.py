@@ -1,0 +1,190 @@
+"""Where the bytes of a DICOM object come from: a file, a member of a zip archive, a deflated data set.
+
+Nothing is unpacked to the disk, and no read returns more than it was asked for.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medseg.errors import InputRefused
+from medseg.io.dicom.objects import Source
+
+_BLOCK = 1 << 16
+# What a deflated data set may grow to: files that are mostly zeros shrink a hundredfold, but no further use
+# of more is known than to fill a memory.
+_LARGEST_INFLATED = 1 << 29
+_LARGEST_RATIO = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file on the disk. ``size`` is the file's own at the time it was found."""
+
+    path: Path
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileSource:
+        """The source of a file as it is now."""
+        return cls(path, path.stat().st_size)
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    def read(self, start: int, count: int) -> bytes:
+        """Up to ``count`` bytes from ``start`` on; fewer only at the end."""
+        with self.path.open("rb", buffering=0) as file:
+            if start:
+                file.seek(start)
+            return _read_fully(file.read, count)
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """A member of a zip archive, stored or deflated, at a place that `archives` has checked.
+
+    Parameters
+    ----------
+    path
+        The archive.
+    member
+        The member's name in the archive.
+    size
+        Its size as the archive declares it; never more is inflated.
+    start, stored_size
+        Where its stored bytes begin in the archive, and how many there are.
+    deflated
+        Whether these are a deflate stream.
+    checksum
+        CRC-32 of the member.
+    """
+
+    path: Path
+    member: str
+    size: int
+    start: int
+    stored_size: int
+    deflated: bool
+    checksum: int = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """``archive.zip/`` and the last part of the member's name, printable characters only."""
+        last = self.member.replace("\\", "/").rstrip("/").rpartition("/")[2]
+        return f"{self.path.name}/{''.join(c if c.isprintable() else '?' for c in last)}"
+
+    def read(self, start: int, count: int) -> bytes:
+        """Up to ``count`` bytes from ``start`` on.
+
+        Raises
+        ------
+        InputRefused
+            ``corrupt`` where the member has been inflated to its end and its checksum does not fit.
+        """
+        count = max(0, min(count, self.size - start))
+        if not self.deflated:
+            return FileSource(self.path, 0).read(self.start + start, count)
+        found, checksum = _inflate(self._stored, start, count)
+        if start + len(found) == self.size and checksum != self.checksum:
+            raise InputRefused(
+                f"{self.name}: its checksum does not fit, so the archive is damaged; copy it again",
+                code="corrupt",
+                path=self.path,
+            )
+        return found
+
+    def _stored(self, at: int, count: int) -> bytes:
+        return FileSource(self.path, 0).read(self.start + at, max(0, min(count, self.stored_size - at)))
+
+
+@dataclass(frozen=True, slots=True)
+class Inflated:
+    """The data set of an object with the deflated transfer syntax, inflated; offsets count in it."""
+
+    stored: Source
+    start: int
+    size: int
+
+    @property
+    def path(self) -> Path:
+        """The file on the disk."""
+        return self.stored.path
+
+    @property
+    def name(self) -> str:
+        """The name of the stored object."""
+        return self.stored.name
+
+    def read(self, start: int, count: int) -> bytes:
+        """Up to ``count`` inflated bytes; a damaged stream ends where the damage is."""
+        return _inflate(self._block, start, max(0, min(count, self.size - start)))[0]
+
+    def _block(self, at: int, count: int) -> bytes:
+        return self.stored.read(self.start + at, count)
+
+
+def inflated(stored: Source, start: int) -> Inflated | None:
+    """The data set that is deflated from ``start`` on, or None where it would grow beyond all use.
+
+    The size is found by inflating the stream once, block by block, without keeping it.
+    """
+    limit = max(_LARGEST_INFLATED, _LARGEST_RATIO * stored.size)
+    whole = Inflated(stored, start, limit + 1)
+    size = 0
+    for piece in _pieces(whole._block):
+        size += len(piece)
+        if size > limit:
+            return None
+    return Inflated(stored, start, size)
+
+
+def _pieces(stored: Callable[[int, int], bytes]) -> Iterator[bytes]:
+    """A raw deflate stream's content in pieces of bounded size, up to its end or to where it is damaged."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    at = 0
+    while not stream.eof:
+        pending = stream.unconsumed_tail
+        if not pending:
+            pending = stored(at, _BLOCK)
+            at += len(pending)
+        try:
+            piece = stream.decompress(pending, _BLOCK)
+        except zlib.error:
+            return
+        if not piece and not pending:
+            return
+        yield piece
+
+
+def _inflate(stored: Callable[[int, int], bytes], start: int, count: int) -> tuple[bytes, int]:
+    """Bytes [start, start + count) of a raw deflate stream, and the CRC-32 of everything up to there."""
+    found = bytearray()
+    at, check = 0, 0
+    for piece in _pieces(stored):
+        if at + len(piece) >= start + count:
+            piece = piece[: start + count - at]
+        check = zlib.crc32(piece, check)
+        found += piece[max(0, start - at) :]
+        at += len(piece)
+        if at == start + count:
+            break
+    return bytes(found), check
+
+
+def _read_fully(read: Callable[[int], bytes | None], count: int) -> bytes:
+    """``count`` bytes of an unbuffered file; fewer only at its end."""
+    found = read(count) or b""
+    if len(found) == count or not found:
+        return found
+    blocks = [found]
+    missing = count - len(found)
+    while missing and (block := read(missing)):
+        blocks.append(block)
+        missing -= len(block)
+    return b"".join(blocks)

@@ -1,0 +1,201 @@
+"""The DICOM tags medseg reads, by their keywords, and how those are stored that are no text.
+
+A tag is an int, ``0xGGGGEEEE``. Source: DICOM PS3.6, Registry of DICOM Data Elements.
+"""
+
+from __future__ import annotations
+
+# File meta, character set, identity.
+MediaStorageSOPClassUID = 0x00020002
+TransferSyntaxUID = 0x00020010
+SpecificCharacterSet = 0x00080005
+ImageType = 0x00080008
+SOPClassUID = 0x00080016
+SOPInstanceUID = 0x00080018
+AcquisitionDateTime = 0x0008002A
+AcquisitionTime = 0x00080032
+ContentTime = 0x00080033
+Modality = 0x00080060
+ConversionType = 0x00080064
+StudyInstanceUID = 0x0020000D
+SeriesInstanceUID = 0x0020000E
+SeriesNumber = 0x00200011
+FrameOfReferenceUID = 0x00200052
+
+# Pixel layout.
+SamplesPerPixel = 0x00280002
+PhotometricInterpretation = 0x00280004
+PlanarConfiguration = 0x00280006
+NumberOfFrames = 0x00280008
+Rows = 0x00280010
+Columns = 0x00280011
+PixelAspectRatio = 0x00280034
+BitsAllocated = 0x00280100
+BitsStored = 0x00280101
+HighBit = 0x00280102
+PixelRepresentation = 0x00280103
+LossyImageCompression = 0x00282110
+ModalityLUTSequence = 0x00283000
+RescaleIntercept = 0x00281052
+RescaleSlope = 0x00281053
+RedPaletteColorLookupTableDescriptor = 0x00281101
+FloatPixelData = 0x7FE00008
+DoubleFloatPixelData = 0x7FE00009
+PixelData = 0x7FE00010
+ExtendedOffsetTable = 0x7FE00001
+ExtendedOffsetTableLengths = 0x7FE00002
+
+# Where a slice lies.
+ImagePositionPatient = 0x00200032
+ImageOrientationPatient = 0x00200037
+PixelSpacing = 0x00280030
+ImagerPixelSpacing = 0x00181164
+SliceThickness = 0x00180050
+SpacingBetweenSlices = 0x00180088
+
+# What tells images at one position apart.
+EchoTime = 0x00180081
+EchoNumbers = 0x00180086
+DiffusionBValue = 0x00189087
+DiffusionDirectionality = 0x00189075
+ComplexImageComponent = 0x00089208
+TemporalPositionIdentifier = 0x00200100
+TemporalPositionIndex = 0x00209128
+AcquisitionNumber = 0x00200012
+TriggerTime = 0x00181060
+FrameReferenceTime = 0x00541300
+InstanceNumber = 0x00200013
+Manufacturer = 0x00080070
+
+# Functional groups of multi-frame objects.
+SharedFunctionalGroupsSequence = 0x52009229
+PerFrameFunctionalGroupsSequence = 0x52009230
+PlanePositionSequence = 0x00209113
+PlaneOrientationSequence = 0x00209116
+PixelMeasuresSequence = 0x00289110
+PixelValueTransformationSequence = 0x00289145
+FrameContentSequence = 0x00209111
+StackID = 0x00209056
+InStackPositionNumber = 0x00209057
+FrameAcquisitionNumber = 0x00209156
+FrameReferenceDateTime = 0x00189151
+FrameAcquisitionDateTime = 0x00189074
+DimensionIndexValues = 0x00209157
+DimensionIndexSequence = 0x00209222
+DimensionIndexPointer = 0x00209165
+DimensionOrganizationType = 0x00209311
+CTImageFrameTypeSequence = 0x00189329
+MRImageFrameTypeSequence = 0x00189226
+PETFrameTypeSequence = 0x00189751
+FrameType = 0x00089007
+MREchoSequence = 0x00189114
+EffectiveEchoTime = 0x00189082
+MRDiffusionSequence = 0x00189117
+TemporalPositionSequence = 0x00209310
+TemporalPositionTimeOffset = 0x0020930D
+CardiacSynchronizationSequence = 0x00189118
+NominalCardiacTriggerDelayTime = 0x00209153
+DerivationImageSequence = 0x00089124
+SourceImageSequence = 0x00082112
+PlanePositionSlideSequence = 0x0048021A
+
+# Segmentations.
+SegmentationType = 0x00620001
+SegmentationFractionalType = 0x00620010
+MaximumFractionalValue = 0x0062000E
+SegmentsOverlap = 0x00620013
+SegmentSequence = 0x00620002
+SegmentNumber = 0x00620004
+SegmentLabel = 0x00620005
+SegmentDescription = 0x00620006
+SegmentAlgorithmType = 0x00620008
+SegmentIdentificationSequence = 0x0062000A
+ReferencedSegmentNumber = 0x0062000B
+RecommendedDisplayCIELabValue = 0x0062000D
+SegmentedPropertyCategoryCodeSequence = 0x00620003
+SegmentedPropertyTypeCodeSequence = 0x0062000F
+SegmentedPropertyTypeModifierCodeSequence = 0x00620011
+AnatomicRegionSequence = 0x00082218
+CodeValue = 0x00080100
+LongCodeValue = 0x00080119
+CodingSchemeDesignator = 0x00080102
+CodeMeaning = 0x00080104
+TrackingID = 0x00620020
+
+# Structure sets.
+StructureSetROISequence = 0x30060020
+ROINumber = 0x30060022
+ROIName = 0x30060026
+ROIGenerationAlgorithm = 0x30060036
+ReferencedFrameOfReferenceUID = 0x30060024
+ROIContourSequence = 0x30060039
+ROIDisplayColor = 0x3006002A
+ContourSequence = 0x30060040
+ContourImageSequence = 0x30060016
+ContourGeometricType = 0x30060042
+ContourSlabThickness = 0x30060044
+ContourOffsetVector = 0x30060045
+NumberOfContourPoints = 0x30060046
+ContourData = 0x30060050
+ReferencedROINumber = 0x30060084
+ReferencedFrameOfReferenceSequence = 0x30060010
+RTReferencedStudySequence = 0x30060012
+RTReferencedSeriesSequence = 0x30060014
+RTROIObservationsSequence = 0x30060080
+RTROIInterpretedType = 0x300600A4
+RTROIIdentificationCodeSequence = 0x30060086
+ROIObservationLabel = 0x30060085
+
+# References.
+ReferencedSeriesSequence = 0x00081115
+ReferencedInstanceSequence = 0x0008114A
+ReferencedSOPClassUID = 0x00081150
+ReferencedSOPInstanceUID = 0x00081155
+ReferencedImageSequence = 0x00081140
+ReferencedFrameNumber = 0x00081160
+StudiesContainingOtherReferencedInstancesSequence = 0x00081200
+
+# Media directory.
+DirectoryRecordSequence = 0x00041220
+DirectoryRecordType = 0x00041430
+ReferencedFileID = 0x00041500
+RecordInUseFlag = 0x00041410
+ReferencedSOPInstanceUIDInFile = 0x00041511
+
+# The value representation of those stored as binary numbers: implicit data sets do not tell it.
+BINARY: dict[int, bytes] = {
+    SamplesPerPixel: b"US",
+    PlanarConfiguration: b"US",
+    Rows: b"US",
+    Columns: b"US",
+    BitsAllocated: b"US",
+    BitsStored: b"US",
+    HighBit: b"US",
+    PixelRepresentation: b"US",
+    RedPaletteColorLookupTableDescriptor: b"US",
+    FloatPixelData: b"OF",
+    DoubleFloatPixelData: b"OD",
+    PixelData: b"OW",
+    ExtendedOffsetTable: b"OV",
+    ExtendedOffsetTableLengths: b"OV",
+    DiffusionBValue: b"FD",
+    TemporalPositionIndex: b"UL",
+    InStackPositionNumber: b"UL",
+    FrameAcquisitionNumber: b"US",
+    DimensionIndexValues: b"UL",
+    DimensionIndexPointer: b"AT",
+    EffectiveEchoTime: b"FD",
+    TemporalPositionTimeOffset: b"FD",
+    NominalCardiacTriggerDelayTime: b"FD",
+    MaximumFractionalValue: b"US",
+    SegmentNumber: b"US",
+    ReferencedSegmentNumber: b"US",
+    RecommendedDisplayCIELabValue: b"US",
+    RecordInUseFlag: b"US",
+}
+
+
+def keyword(tag: int) -> str:
+    """What messages call a field: its keyword and its tag."""
+    name = next((name for name, value in globals().items() if value == tag), "private field")
+    return f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
