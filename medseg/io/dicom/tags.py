@@ -38,6 +38,7 @@ LossyImageCompression = 0x00282110
 ModalityLUTSequence = 0x00283000
 RescaleIntercept = 0x00281052
 RescaleSlope = 0x00281053
+PixelPaddingValue = 0x00280120
 RedPaletteColorLookupTableDescriptor = 0x00281101
 FloatPixelData = 0x7FE00008
 DoubleFloatPixelData = 0x7FE00009
@@ -98,6 +99,7 @@ NominalCardiacTriggerDelayTime = 0x00209153
 DerivationImageSequence = 0x00089124
 SourceImageSequence = 0x00082112
 PlanePositionSlideSequence = 0x0048021A
+TotalPixelMatrixColumns = 0x00480006
 
 # Segmentations.
 SegmentationType = 0x00620001
@@ -191,6 +193,7 @@ BINARY: dict[int, bytes] = {
     SegmentNumber: b"US",
     ReferencedSegmentNumber: b"US",
     RecommendedDisplayCIELabValue: b"US",
+    PixelPaddingValue: b"US",
     RecordInUseFlag: b"US",
 }
 
