@@ -68,7 +68,12 @@ def _tifffile(path: Path, options: dict[str, Any]) -> Grid:
         if tiff.is_imagej and tiff.imagej_metadata and tiff.imagej_metadata.get("unit") == "mm":
             values = [page.tags[name].value for name in ("XResolution", "YResolution")]
             steps = np.array([value[1] / value[0] for value in values])
-        return _picture(data, len(page.extrasamples) > 0, steps)
+        return _picture(data, any(kind in (1, 2) for kind in page.extrasamples), steps)  # 0: not said
+
+
+def _itk_picture(path: Path, options: dict[str, Any]) -> Grid:
+    data, _ = _simpleitk(path, options)
+    return data, np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def _picture(data: NDArray[Any], alpha: bool, steps: NDArray[np.float64] | None = None) -> Grid:
@@ -85,5 +90,5 @@ READERS: dict[str, tuple[tuple[str, Reader], ...]] = {
     "mgh": (("nibabel", _nibabel),),
     "nrrd": (("SimpleITK", _simpleitk),),
     "metaimage": (("SimpleITK", _simpleitk),),
-    "pictures": (("Pillow", _pillow), ("tifffile", _tifffile)),
+    "pictures": (("Pillow", _pillow), ("tifffile", _tifffile), ("SimpleITK", _itk_picture)),
 }
