@@ -7,8 +7,10 @@ patient. Source of the format: DICOM PS3.5, sections 6 and 7, and annex A; PS3.1
 
 from __future__ import annotations
 
+import math
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,9 +40,10 @@ _NATIVE = {
     IMPLICIT: "1.2.840.10008.1.2",
     EXPLICIT_BIG: "1.2.840.10008.1.2.2",
 }
-_FORMATS = {
-    b"US": "u2", b"SS": "i2", b"UL": "u4", b"SL": "i4", b"UV": "u8", b"SV": "i8", b"FL": "f4", b"FD": "f8",
-    b"OW": "u2", b"OL": "u4", b"OV": "u8", b"OF": "f4", b"OD": "f8", b"AT": "u2",
+# The letter of the `struct` module by value representation; others are text.
+_LETTERS = {
+    b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"UV": "Q", b"SV": "q", b"FL": "f", b"FD": "d",
+    b"OW": "H", b"OL": "I", b"OV": "Q", b"OF": "f", b"OD": "d", b"AT": "H",
 }  # fmt: skip
 _NUMBERS = re.compile(r"[0-9+\-.eE \\]*")
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -99,8 +102,8 @@ class DataSet:
 
     def number(self, tag: int) -> float | None:
         """One finite number."""
-        numbers = self.numbers(tag, 1)
-        return None if numbers is None else float(numbers[0])
+        found = self._finite(tag, 1)
+        return None if found is None else float(found[0])
 
     def numbers(self, tag: int, count: int | None = None) -> NDArray[np.float64] | None:
         """``count`` finite numbers, or any count where that is None.
@@ -110,26 +113,30 @@ class DataSet:
         BadHeader
             If they are fewer, more, not finite, or no numbers.
         """
+        found = self._finite(tag, count)
+        return None if found is None else np.array(found, np.float64)
+
+    def _finite(self, tag: int, count: int | None) -> Sequence[float] | None:
         value = self.value(tag)
         if value is None:
             return None
         vr = self._elements[tag][0]
         if vr in (b"", b"UN"):
             vr = tags.BINARY.get(tag, b"")
-        form = _FORMATS.get(vr)
-        if form is None:
+        letter = _LETTERS.get(vr)
+        found: Sequence[float] | None
+        if letter is None:
             found = _numbers_in_text(tag, value)
-            if found is None:
-                return None
         else:
-            if len(value) % int(form[1]):
-                raise BadHeader(
-                    f"{tags.keyword(tag)} has {len(value)} bytes, expected multiples of {form[1]}"
-                )
-            found = np.frombuffer(value, self._coding.order + form).astype(np.float64)
-        if count is not None and found.size != count:
-            raise BadHeader(f"{tags.keyword(tag)} has {found.size} numbers, expected {count}")
-        if not np.isfinite(found).all():
+            number, rest = divmod(len(value), struct.calcsize(letter))
+            if rest:
+                raise BadHeader(f"{tags.keyword(tag)} has {len(value)} bytes, which is no number of numbers")
+            found = struct.unpack(f"{self._coding.order}{number}{letter}", value)
+        if found is None:
+            return None
+        if count is not None and len(found) != count:
+            raise BadHeader(f"{tags.keyword(tag)} has {len(found)} numbers, expected {count}")
+        if not all(map(math.isfinite, found)):
             raise BadHeader(f"{tags.keyword(tag)} is not finite")
         return found
 
@@ -270,13 +277,13 @@ def _syntax(stated: str, coding: Coding) -> str:
     return _NATIVE[coding] if stated in ("", *_NATIVE.values()) else stated
 
 
-def _numbers_in_text(tag: int, value: bytes) -> NDArray[np.float64] | None:
+def _numbers_in_text(tag: int, value: bytes) -> list[float] | None:
     text = value.decode("ascii", errors="replace").strip(" \0")
     if not text:
         return None
     if _NUMBERS.fullmatch(text):
         try:
-            return np.array([float(word) for word in text.split("\\")])
+            return [float(word) for word in text.split("\\")]
         except ValueError:
             pass  # its message would quote the value
     raise BadHeader(f"{tags.keyword(tag)} holds no number")

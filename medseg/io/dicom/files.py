@@ -23,7 +23,7 @@ from medseg.io.files import DICOM_EXTENSIONS
 Progress = Callable[[str, int, int], None]
 
 # Threads hide the latency of disks and networks; parsing itself is one thread's work.
-_THREADS = 8
+_THREADS = 4
 _BATCH = 32
 
 

@@ -46,9 +46,9 @@ class StoredImage:
     Parameters
     ----------
     source
-        Its bytes.
+        Its bytes; of a deflated object those of the inflated data set (`sources.Inflated`).
     sop_class, sop_uid, series_uid, frame_of_reference, transfer_syntax
-        UIDs ("" where absent or not a UID; `series_uid` is then a made-up one, see `headers`).
+        UIDs ("" where absent or not a UID; `series_uid` is then a made-up one, see `frames`).
     series_number
         None where absent.
     modality
@@ -61,8 +61,7 @@ class StoredImage:
         (allocated, stored, high bit, signed).
     pixels_at, pixels_length
         Where the value of PixelData begins in the data set, and its length in bytes, None where it is
-        encapsulated (a sequence of fragments). Both None where there is none. In a deflated object the
-        offset counts in the inflated data set (`sources.inflated`).
+        encapsulated (a sequence of fragments). Both None where there is none. They count in ``source``.
     lossy
         LossyImageCompression is "01".
     """
@@ -119,7 +118,7 @@ class Frame:
     stack
         StackID of an enhanced object, "" otherwise.
     moment
-        Numbers that may tell repeats in time apart, most telling first, as `headers` finds them:
+        Numbers that may tell repeats in time apart, most telling first, as `contrast` finds them:
         (name of attribute, value) pairs, e.g. ``("TemporalPositionIdentifier", 2.0)``.
     segment
         Of a segmentation: the segment's number; else None.

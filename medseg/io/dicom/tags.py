@@ -195,6 +195,8 @@ BINARY: dict[int, bytes] = {
     RecommendedDisplayCIELabValue: b"US",
     PixelPaddingValue: b"US",
     RecordInUseFlag: b"US",
+    PixelPaddingValue: b"US",  # or signed: as PixelRepresentation says
+    TotalPixelMatrixColumns: b"UL",
 }
 
 
