@@ -42,13 +42,15 @@ def read(path: str | Path, *, series: str | int | None = None, allow: Sequence[s
     Parameters
     ----------
     path
-        NIfTI, NRRD, MetaImage, PNG, TIFF; a DICOM folder, or one file of a series, which means the
-        whole series among its siblings.
+        NIfTI, Analyze, MGH, NRRD, MetaImage, PNG, TIFF, JPEG; a DICOM folder with its subfolders, a zip
+        archive of one, a DICOMDIR, or one file of a series, which means the whole series among its siblings.
     series
-        Which one, where there are several: a SeriesInstanceUID or a number counted from 1, as
-        `inspect` lists them. In a file with a fourth dimension, the volume's number.
+        Which one, where there are several: an identifier or a number counted from 1, as `inspect` lists
+        them. In a file with a fourth dimension, the volume's number.
     allow
-        Repairs to permit, of ``missing-slices``, ``uneven-spacing``, ``tilt``, ``shear``, ``non-finite``.
+        Repairs to permit, of ``missing-slices`` (filled in by linear interpolation), ``uneven-spacing``
+        (resampled linearly along the stack), ``tilt`` and ``shear`` (kept in the affine, exactly),
+        ``non-finite`` (set to 0).
 
     Returns
     -------
@@ -193,11 +195,21 @@ def _voxels(
     return stacked, tuple(layer.labels for layer in layers), layers[0]
 
 
-def inspect(path: str | Path, *, allow: Sequence[str] = ()) -> Inspection:
-    """The preflight: which series are there, their geometry, and what `read` would say about each."""
+def inspect(path: str | Path, *, allow: Sequence[str] = (), pixels: bool | None = None) -> Inspection:
+    """The preflight: which series are there, their geometry, and what `read` would say about each.
+
+    Parameters
+    ----------
+    path, allow
+        As in `read`.
+    pixels
+        Of DICOM: True decodes all pixels, which alone finds damage in compressed ones; False judges by
+        headers and sizes; None decodes where all series together have at most 128 MB of voxels. Other
+        formats are always read whole.
+    """
     from medseg.io.inspection import inspect_path
 
-    return inspect_path(Path(path), check_allow(allow))
+    return inspect_path(Path(path), check_allow(allow), pixels)
 
 
 def _verify(path: Path, found: Raster, data: Any, geometry: Geometry) -> None:

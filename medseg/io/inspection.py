@@ -6,28 +6,50 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medseg.errors import InputRefused
 from medseg.geometry import Geometry
 from medseg.io.raster import Raster, to_volume
 from medseg.io.readers import load, locate
+from medseg.io.refusals import readable
 from medseg.verdict import Verdict
 
+if TYPE_CHECKING:
+    from medseg.io.dicom.aside import Aside
+    from medseg.io.dicom.series import Series
+
 FORMAT_VERSION = 1
+# Scans up to so many bytes of voxels, all series together, are decoded unless the caller says otherwise.
+_DECODED_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesInspection:
     """One series or image: what it is, and whether `read` would take it.
 
-    ``geometry`` is None where a refusal came before the grid was known.
+    Parameters
+    ----------
+    id
+        As ``series=`` of `read` takes it.
+    verdict
+        What `read` would say.
+    geometry
+        None where a refusal came before the grid was known.
+    modality
+        ``"CT"``, ``"MR"``, ... where the file says so.
+    summary
+        What tells it from the other series, in codes and numbers; "" for formats other than DICOM.
+    pixels_decoded
+        False where the verdict rests on headers and sizes alone: read might still refuse damaged pixels.
     """
 
     id: str
     verdict: Verdict
     geometry: Geometry | None = None
     modality: str | None = None
+    summary: str = ""
+    pixels_decoded: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """One entry of ``series`` in the ``inspect --json`` document."""
@@ -41,16 +63,22 @@ class SeriesInspection:
             "spacing_mm": list(grid.spacing) if grid is not None and known else None,
             "affine": None if grid is None else grid.affine.tolist(),
             "modality": self.modality,
+            "summary": self.summary,
+            "pixels_decoded": self.pixels_decoded,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The preflight of a path: the verdict that `read` would give, and every series found there."""
+    """The preflight of a path: the verdict that `read` would give, and every series found there.
+
+    ``set_aside`` counts by name what lies there and is no scan.
+    """
 
     path: Path
     verdict: Verdict
     series: tuple[SeriesInspection, ...]
+    set_aside: tuple[Aside, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The ``inspect --json`` document."""
@@ -60,44 +88,65 @@ class Inspection:
             "verdict": self.verdict.status,
             "reasons": [reason.to_json() for reason in self.verdict.reasons],
             "series": [series.to_json() for series in self.series],
+            "set_aside": [aside.to_json() for aside in self.set_aside],
         }
 
 
-def inspect_path(path: Path, allow: frozenset[str]) -> Inspection:
-    """Read everything at ``path`` and report; a refusal is a finding here, not an error."""
+def inspect_path(path: Path, allow: frozenset[str], pixels: bool | None = None) -> Inspection:
+    """Look at everything at ``path`` and report; a refusal is a finding here, not an error."""
     try:
         kind = locate(path)
     except InputRefused as refusal:
         return Inspection(path, Verdict.refusal(refusal), ())
     if kind == "dicom":
-        return _inspect_dicom(path, allow)
-    found = _judge("1", lambda: load(kind, path), allow)
+        return _inspect_dicom(path, allow, pixels)
+    found = _judge(path, "1", lambda: load(kind, path), allow)
     return Inspection(path, found.verdict, (found,))
 
 
-def _inspect_dicom(path: Path, allow: frozenset[str]) -> Inspection:
+def _inspect_dicom(path: Path, allow: frozenset[str], pixels: bool | None) -> Inspection:
     from medseg.io import dicom
+    from medseg.io.dicom.aside import summarise
 
     try:
-        series = dicom.find_series(path)
+        with readable(path):
+            listing = dicom.find(path)
     except InputRefused as refusal:
         return Inspection(path, Verdict.refusal(refusal), ())
+    found = listing.series or listing.aside
+    decode = _bytes_of(found) <= _DECODED_BYTES if pixels is None else pixels
+    reader = dicom.load if decode else dicom.survey
     listed = tuple(
-        _judge(item.id or str(n), partial(dicom.load, path, item), allow, item.modality)
-        for n, item in enumerate(series, 1)
+        _judge(path, item.id, partial(reader, path, item, allow, listing), allow, item, decode)
+        for item in found
     )
+    aside = summarise(listing)
     try:
-        dicom.choose(path, series, None)
+        dicom.choose(path, listing, None)
     except InputRefused as refusal:
-        return Inspection(path, Verdict.refusal(refusal), listed)
-    return Inspection(path, listed[0].verdict, listed)
+        return Inspection(path, Verdict.refusal(refusal), listed, aside)
+    return Inspection(path, listed[0].verdict, listed, aside)
+
+
+def _bytes_of(series: tuple[Series, ...]) -> int:
+    return sum(
+        f.rows * f.columns * f.image.samples * f.image.bits[0] // 8 for item in series for f in item.frames
+    )
 
 
 def _judge(
-    name: str, reader: Callable[[], Raster], allow: frozenset[str], modality: str | None = None
+    path: Path,
+    name: str,
+    reader: Callable[[], Raster],
+    allow: frozenset[str],
+    series: Series | None = None,
+    decoded: bool = True,
 ) -> SeriesInspection:
+    summary = "" if series is None else series.summary
     try:
-        volume = to_volume(reader(), allow)
+        with readable(path):
+            volume = to_volume(reader(), allow)
     except InputRefused as refusal:
-        return SeriesInspection(name, Verdict.refusal(refusal), None, modality)
-    return SeriesInspection(name, volume.verdict, volume.geometry, volume.source.modality)
+        modality = None if series is None else series.modality
+        return SeriesInspection(name, Verdict.refusal(refusal), None, modality, summary, decoded)
+    return SeriesInspection(name, volume.verdict, volume.geometry, volume.source.modality, summary, decoded)

@@ -1,142 +1,148 @@
-"""DICOM series, from a folder or from one of their files, to rasters."""
+"""DICOM scans to rasters: from a folder, a zip, a DICOMDIR, or one file of a series."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from medseg.errors import InputRefused, UsageError
-from medseg.io.dicom.geometry import Stack, stack
-from medseg.io.dicom.headers import Slice, read_slice, scan_folder
-from medseg.io.dicom.pixels import read_pixels
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import InputRefused
+from medseg.io.dicom.aside import object_name
+from medseg.io.dicom.geometry import Stack, is_colour, stack
+from medseg.io.dicom.objects import SetAside
+from medseg.io.dicom.series import Listing, Series, choose, split
 from medseg.io.raster import Raster
+from medseg.io.refusals import refused
+from medseg.verdict import OK, Reason, Verdict
+
+__all__ = ["Listing", "Series", "choose", "find", "load", "read", "survey"]
+
+_FILES_NAMED = 5
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Series:
-    """One series of a folder: its identifier, as ``series=`` takes it, and its slices."""
-
-    id: str
-    slices: tuple[Slice, ...]
-
-    @property
-    def modality(self) -> str | None:
-        """``"CT"``, ``"MR"``, ... as the first slice says."""
-        return self.slices[0].modality
-
-    @property
-    def summary(self) -> str:
-        """What it is, without any text of the header."""
-        first = self.slices[0]
-        modality = first.modality or "unknown modality"
-        return f"{modality}, {len(self.slices)} x {first.columns}x{first.rows}"
-
-
-def read(
-    path: Path, *, series: str | int | None = None, allow: frozenset[str] = frozenset()
-) -> Raster:
+def read(path: Path, *, series: str | int | None = None, allow: frozenset[str] = frozenset()) -> Raster:
     """Read one series.
 
     Parameters
     ----------
     path
-        A folder (searched with its subfolders), or one file, which means its series among the files
-        beside it.
+        A folder (searched with its subfolders), a zip archive, a DICOMDIR, or one file, which means the
+        series among the files beside it that holds the file.
     series
-        SeriesInstanceUID, or the number (from 1) of `find_series`, where there are several.
+        An identifier or number (from 1) of `find`, where there are several.
+    allow
+        ``missing-slices`` fills gaps, ``uneven-spacing`` resamples along the stack, both linearly.
 
     Raises
     ------
     InputRefused
-        ``several-series``, ``no-scan``, ``missing-slices``, ``uneven-spacing``, ``four-dimensional``,
-        ``repeated-positions``, ``duplicate-slices``, ``several-orientations``, ``localizer``,
-        ``multi-frame``, ``colour``, ``undecodable``, ``bad-header`` and what `geometry` names.
+        ``several-series``, ``four-dimensional``, ``no-scan``, ``not-an-image``, ``bad-header``, what
+        `geometry.stack` names about places, and what `pixels.read_frames` names about pixels.
     """
-    chosen = choose(path, find_series(path), series)
-    return load(path, chosen)
+    listing = find(path)
+    return load(path, choose(path, listing, series), allow, listing)
 
 
-def find_series(path: Path) -> tuple[Series, ...]:
-    """The series at a path, in the order of their numbers and identifiers."""
-    if path.is_dir():
-        slices = scan_folder(path, nested=True)
-    else:
-        wanted = read_slice(path)
-        if wanted is None:
-            raise InputRefused(
-                f"{path.name}: a DICOM object that is no scan (a report, segmentation or directory)",
-                code="not-an-image",
-                path=path,
-            )
-        slices = [s for s in scan_folder(path.parent, nested=False) if s.series == wanted.series]
-    groups: dict[tuple[str, str], list[Slice]] = {}
-    for item in slices:
-        groups.setdefault(item.series, []).append(item)
-    uids = [uid for uid, _ in groups]
-    ordered = sorted(groups, key=lambda key: (len(key[1]), key[1], key[0]))
-    return tuple(
-        # Copies of one image may share a UID under different numbers.
-        Series(uid if uids.count(uid) == 1 else f"{uid}#{number}", tuple(groups[uid, number]))
-        for uid, number in ordered
+def find(path: Path) -> Listing:
+    """The series at a path in the order of their numbers, from headers alone; of one file its own series."""
+    from medseg.io.dicom.files import scan
+
+    found = scan(path)
+    series = split(found.frames)
+    of_file = tuple(item for item in series if path in item.paths) if path.is_file() else ()
+    if path.is_file() and not of_file:
+        _refuse_object(path, found.set_aside)
+    series = of_file or series
+    return Listing(
+        series=tuple(item for item in series if not item.aside),
+        aside=tuple(item for item in series if item.aside),
+        set_aside=found.set_aside,
+        missing=found.missing,
     )
 
 
-def choose(path: Path, found: Sequence[Series], series: str | int | None) -> Series:
-    """The series asked for, or the only one."""
-    if not found:
-        raise InputRefused(
-            f"{path.name}: no DICOM scan in there; for a folder of other scans name the files, as in "
-            f"{path.name}/*.nii.gz",
-            code="no-scan",
-            path=path,
-        )
-    listed = "; ".join(f"{n}: {item.summary}, {item.id}" for n, item in enumerate(found, 1))
-    if series is None:
-        if len(found) > 1:
-            raise InputRefused(
-                f"{path.name}: {len(found)} series, expected one. Choose with series=N or its UID: {listed}",
-                code="several-series",
-                path=path,
-            )
-        return found[0]
-    by_name = {item.id: item for item in found} | {str(n): item for n, item in enumerate(found, 1)}
-    if str(series) not in by_name:
-        raise UsageError(f"{path.name}: series={series} is not there; there is {listed}")
-    return by_name[str(series)]
+def load(
+    path: Path, series: Series, allow: frozenset[str] = frozenset(), listing: Listing | None = None
+) -> Raster:
+    """Order, place and decode one series, and make the repairs that are allowed."""
+    from medseg.io.dicom.pixels import read_frames
+    from medseg.io.dicom.repair import interpolate_planes
+
+    placed = _placed(path, series, allow)
+    data = read_frames(placed.frames)
+    if placed.planes is not None:
+        data = interpolate_planes(data, placed.planes, placed.count)
+    return _raster(path, placed, data if data.ndim == 4 else data[None], listing)
 
 
-def load(path: Path, series: Series) -> Raster:
-    """Order, place and decode one series."""
-    placed = stack(series.slices)
-    if placed.faults or placed.affine is None:
-        raise _refusal(path, placed)
-    first = placed.slices[0]
+def survey(
+    path: Path, series: Series, allow: frozenset[str] = frozenset(), listing: Listing | None = None
+) -> Raster:
+    """As `load`, by headers alone: the voxels are a stand-in that takes no memory, all 0."""
+    from medseg.io.dicom.pixels import check_frames
+
+    placed = _placed(path, series, allow)
+    check_frames(placed.frames)
+    channels = placed.frames[0].image.samples
+    return _raster(path, placed, np.broadcast_to(np.uint8(0), (channels, *placed.shape)), listing)
+
+
+def _placed(path: Path, series: Series, allow: frozenset[str]) -> Stack:
+    placed = stack(series.frames, allow)
+    faults = placed.faults if series.fault is None else (series.fault,)
+    if not faults:
+        return placed
+    raise InputRefused(
+        f"{path.name}: " + "; ".join(fault.message for fault in faults),
+        code=faults[0].code,
+        path=path,
+        reasons=[(fault.code, fault.message) for fault in faults],
+    )
+
+
+def _raster(path: Path, placed: Stack, data: NDArray[Any], listing: Listing | None) -> Raster:
+    assert placed.affine is not None
+    first = placed.frames[0].image
     return Raster(
-        data=read_pixels(placed.slices)[None],
+        data=data,
         affine=placed.affine,
         path=path,
-        paths=tuple(s.path for s in placed.slices),
+        paths=tuple(dict.fromkeys(f.image.source.path for f in placed.frames)),
         format="dicom",
         modality=first.modality,
         header={
             "dicom": {
                 "SeriesInstanceUID": first.series_uid,
                 "FrameOfReferenceUID": first.frame_of_reference,
-                "SOPInstanceUID": tuple(s.sop_uid for s in placed.slices),
+                "SOPInstanceUID": tuple(f.image.sop_uid for f in placed.frames),
+                "FrameNumber": tuple(f.number + 1 for f in placed.frames),
             }
         },
-        verdict=placed.verdict,
+        verdict=placed.verdict + _warnings(placed, () if listing is None else listing.missing),
         is_2d=placed.is_2d,
         spacing_known=placed.spacing_known,
     )
 
 
-def _refusal(path: Path, placed: Stack) -> InputRefused:
-    faults = placed.faults
-    return InputRefused(
-        f"{path.name}: " + "; ".join(fault.message for fault in faults),
-        code=faults[0].code,
-        path=path,
-        reasons=[(fault.code, fault.message) for fault in faults],
-    )
+def _warnings(placed: Stack, missing: tuple[str, ...]) -> Verdict:
+    """What does not forbid reading, but should be known."""
+    found = []
+    if any(is_colour(f) for f in placed.frames):
+        found.append(Reason("colour", "colours, not measured values: read as three channels"))
+    if any(f.image.lossy for f in placed.frames):
+        found.append(Reason("lossy", "the pixels have been compressed with loss"))
+    if missing:
+        named = ", ".join(missing[:_FILES_NAMED]) + (", ..." if len(missing) > _FILES_NAMED else "")
+        text = f"the DICOMDIR lists {len(missing)} files that are not there ({named})"
+        found.append(Reason("missing-files", f"{text}; slices at the ends of a scan may be among them"))
+    return Verdict("warning", tuple(found)) if found else OK
+
+
+def _refuse_object(path: Path, set_aside: tuple[SetAside, ...]) -> None:
+    """Refuse one file that is DICOM and no scan; a DICOMDIR stands for what it lists."""
+    codes = [item.code for item in set_aside if item.source.path == path and item.source.name == path.name]
+    if codes and codes[0] != "directory":
+        text = f"a DICOM object that is no scan ({object_name(codes[0])})"
+        raise refused(path, "not-an-image", text)

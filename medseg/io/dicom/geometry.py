@@ -1,8 +1,8 @@
-"""From the positions of DICOM slices to one affine, or to the names of what forbids it.
+"""From the positions of DICOM frames to one affine, or to the names of what forbids it.
 
-Slices are ordered by their position along the normal, never by their number; spacing comes from the
-positions, never from ``SliceThickness``. The affine returned puts every slice where its own header
-puts it, within 0.01 mm.
+Frames are ordered by their position along the normal, never by their number; spacing comes from the
+positions, never from ``SliceThickness``. The affine returned puts all four corners of every frame where the
+frame's own header puts them (DICOM PS3.3, C.7.6.2.1.1), within 0.01 mm.
 """
 
 from __future__ import annotations
@@ -13,125 +13,188 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.io.dicom.headers import Slice
+from medseg.io.dicom.objects import Frame, Vector
+from medseg.io.dicom.spacing import POSITION_TOLERANCE_MM, ROUNDING_MM, Spacing, judge_spacing, tilt_faults
 from medseg.verdict import OK, Reason, Verdict
 
-POSITION_TOLERANCE_MM = 0.01
-_DIRECTION_TOLERANCE = 1e-4
+# No scanner is larger than ten kilometres; farther out sums lose the digits that tell slices apart.
+_FARTHEST_MM = 1e7
+_PIXEL_SPACINGS_MM = (1e-6, 1e3)
+# Cosine of an angle that may pass for a right one, and length beyond 1 that may pass for rounding.
+_DIRECTION_TOLERANCE = 1e-3
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
-    """Slices in order, their common affine (index (column, row, slice) to RAS+ mm), and findings.
+    """Frames in order, their common affine (index (column, row, slice) to RAS+ mm), and findings.
 
-    Where ``faults`` is not empty the stack is refused, and ``affine`` may be None.
+    Where ``faults`` is not empty the stack is refused, and ``affine`` may be None. ``planes`` says where on
+    the slice axis of the affine each frame lies, where a repair has been allowed: the grid then has
+    ``count`` planes, and those between frames have to be interpolated.
     """
 
-    slices: tuple[Slice, ...]
+    frames: tuple[Frame, ...]
     affine: NDArray[np.float64] | None
     verdict: Verdict = OK
     faults: tuple[Reason, ...] = ()
     is_2d: bool = False
     spacing_known: bool = True
+    planes: NDArray[np.float64] | None = None
+    count: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(columns, rows, slices) of the grid."""
+        first = self.frames[0]
+        return first.columns, first.rows, self.count or len(self.frames)
 
 
-def stack(slices: Sequence[Slice]) -> Stack:
-    """Order the slices of one series and place them, or name why that cannot be done exactly."""
-    found = tuple(slices)
+def stack(frames: Sequence[Frame], allow: frozenset[str] = frozenset()) -> Stack:
+    """Order the frames of one series and place them, or name why that cannot be done exactly.
+
+    ``missing-slices`` and ``uneven-spacing`` in ``allow`` turn those faults into a plan of which planes to
+    interpolate; a tilt is kept in the affine either way, for `raster` to judge.
+    """
+    found = tuple(frames)
     faults = _content_faults(found)
     if faults:
         return Stack(found, None, faults=faults)
-    if found[0].position is None or found[0].row is None or found[0].column is None:
+    if all(is_unplaced(f) for f in found):
         return _flat_image(found)
     faults = _plane_faults(found)
     if faults:
         return Stack(found, None, faults=faults)
-    return _one_slice(found) if len(found) == 1 else _several_slices(found)
+    return _one_slice(found) if len(found) == 1 else _several_slices(found, allow)
 
 
-def _content_faults(slices: tuple[Slice, ...]) -> tuple[Reason, ...]:
-    """What makes a series no stack of grey slices."""
-    first = slices[0]
-    if any(s.frames > 1 for s in slices):
-        return (
-            Reason("multi-frame", f"{first.frames} frames in one object; medseg reads one slice per file"),
-        )
-    if any(s.samples > 1 or s.photometric == "PALETTE COLOR" for s in slices):
-        return (Reason("colour", "colour images, expected grey values of a scan"),)
-    if any(s.has_lookup_table for s in slices):
+def is_unplaced(frame: Frame) -> bool:
+    """Whether a frame does not say where in the patient its pixels lie."""
+    return frame.position is None or frame.row is None or frame.column is None
+
+
+def is_colour(frame: Frame) -> bool:
+    """Whether pixels are colours and not measured values."""
+    return frame.image.samples > 1 or frame.image.photometric == "PALETTE COLOR"
+
+
+def normal_of(frame: Frame) -> Vector:
+    """Unit vector along which the slices of a placed frame's stack are counted, LPS."""
+    row, column = _in_plane(frame)
+    normal: Vector = np.cross(row, column)
+    return normal / np.linalg.norm(normal)
+
+
+def _content_faults(frames: tuple[Frame, ...]) -> tuple[Reason, ...]:
+    """What makes a series no stack of slices."""
+    colours = {is_colour(f) for f in frames}
+    if any(f.image.photometric == "PALETTE COLOR" for f in frames):
+        return (Reason("colour", "numbers of colours in a palette, expected grey values"),)
+    if any("LOCALIZER" in f.image_type for f in frames):
+        return (Reason("localizer", "a localizer (scout), not a scan to segment"),)
+    if True in colours and (len(colours) > 1 or any(is_unplaced(f) for f in frames)):
+        return (Reason("colour", "colour images without a place in the patient, expected grey values"),)
+    if any(f.has_lookup_table for f in frames):
         return (
             Reason("lookup-table", "a modality lookup table maps its values; medseg applies only slopes"),
         )
-    if any("LOCALIZER" in s.image_type for s in slices):
-        return (Reason("localizer", "a localizer (scout), not a scan to segment"),)
-    if len({(s.rows, s.columns) for s in slices}) > 1:
-        sizes = sorted({f"{s.columns}x{s.rows}" for s in slices})
+    if len({(f.rows, f.columns) for f in frames}) > 1:
+        sizes = sorted({f"{f.columns}x{f.rows}" for f in frames})
         return (Reason("several-matrices", f"slices of different size in one series: {', '.join(sizes)}"),)
-    if not np.isfinite([[s.slope, s.intercept] for s in slices]).all():
+    if not np.isfinite([[f.slope, f.intercept] for f in frames]).all():
         return (Reason("bad-header", "a rescale slope of 0 or not a number"),)
     return ()
 
 
-def _plane_faults(slices: tuple[Slice, ...]) -> tuple[Reason, ...]:
-    """What forbids one in-plane grid for all slices."""
-    if any(
-        s.position is None or s.row is None or s.column is None or s.pixel_spacing is None for s in slices
-    ):
-        return (Reason("no-position", "slices without position, orientation or pixel spacing in one series"),)
-    if len({s.frame_of_reference for s in slices}) > 1:
-        return (
-            Reason("several-frames-of-reference", "slices with different frames of reference in one series"),
-        )
-    planes = np.array([[*s.row, *s.column] for s in slices])  # type: ignore[misc]
-    if np.abs(planes - planes[0]).max() > _DIRECTION_TOLERANCE:
-        return (Reason("several-orientations", "slices of different orientation in one series"),)
-    lengths = np.linalg.norm(planes[0].reshape(2, 3), axis=1)
-    if np.abs(lengths - 1).max() > 1e-3 or abs(planes[0, :3] @ planes[0, 3:]) > 1e-3:
-        return (Reason("bad-header", "the row and column directions are not at right angles"),)
-    spacings = np.array([s.pixel_spacing for s in slices])
-    if not (spacings > 0).all():
-        return (Reason("bad-header", "a pixel spacing of 0 or less"),)
+def _plane_faults(frames: tuple[Frame, ...]) -> tuple[Reason, ...]:
+    """What forbids to place all frames, each by itself."""
+    without = sum(is_unplaced(f) or f.pixel_spacing is None for f in frames)
+    if without:
+        text = f"{without} of {len(frames)} slices have no position, orientation or pixel spacing"
+        return (Reason("no-position", text),)
+    if len({f.image.frame_of_reference for f in frames}) > 1:
+        text = "slices with different frames of reference in one series"
+        return (Reason("several-frames-of-reference", text),)
+    spacings = np.array([f.pixel_spacing for f in frames])
+    low, high = _PIXEL_SPACINGS_MM
+    if not ((spacings >= low) & (spacings <= high)).all():
+        text = f"pixel spacings from {spacings.min():.4g} to {spacings.max():.4g} mm"
+        return (Reason("bad-header", f"{text}, expected numbers above 0 and up to {high:.0f}"),)
+    if not (np.abs([f.position for f in frames]) <= _FARTHEST_MM).all():  # type: ignore[arg-type]
+        text = f"positions more than {_FARTHEST_MM / 1e6:.0f} km away, or not a number"
+        return (Reason("bad-header", text),)
+    return _direction_faults(frames, spacings)
+
+
+def _direction_faults(frames: tuple[Frame, ...], spacings: NDArray[np.float64]) -> tuple[Reason, ...]:
+    """Directions that are no unit vectors at right angles, or not the same in all frames."""
+    planes = np.array([[f.row, f.column] for f in frames])
+    stretch = np.abs(np.linalg.norm(planes, axis=2) - 1)
+    cosines = np.abs((planes[:, 0] * planes[:, 1]).sum(axis=1))
+    if not ((stretch <= _DIRECTION_TOLERANCE).all() and (cosines <= _DIRECTION_TOLERANCE).all()):
+        text = "the row and column directions are not at right angles, or no unit vectors"
+        return (Reason("bad-header", text),)
+    spans = spacings[:, ::-1] * (frames[0].columns - 1, frames[0].rows - 1)  # along a row, down a column
+    doubt = float((stretch * spans).max())
+    if doubt > POSITION_TOLERANCE_MM:
+        text = f"direction cosines so coarsely rounded that a corner's place is uncertain by {doubt:.2g} mm"
+        return (Reason("bad-header", text),)
+    corners = _corners(frames) - np.array([f.position for f in frames])[:, None]
+    apart = float(np.linalg.norm(corners - corners[0], axis=2).max())
+    if apart <= POSITION_TOLERANCE_MM + ROUNDING_MM:
+        return ()
     if np.abs(spacings / spacings[0] - 1).max() > 1e-5:
         return (Reason("several-spacings", "slices of different pixel spacing in one series"),)
-    return ()
+    text = f"slices of different orientation in one series: their corners differ by up to {apart:.2g} mm"
+    return (Reason("several-orientations", text),)
 
 
-def _in_plane(first: Slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Unit vectors along a row (column index grows) and along a column, LPS."""
-    assert first.row is not None
-    assert first.column is not None
-    return first.row / np.linalg.norm(first.row), first.column / np.linalg.norm(first.column)
+def _corners(frames: Sequence[Frame]) -> NDArray[np.float64]:
+    """The centres of the four corner pixels of every frame (N, 4, 3) by its own header, LPS mm."""
+    last = np.array([frames[0].columns - 1, frames[0].rows - 1])
+    ends = np.array([f.pixel_spacing for f in frames])[:, ::-1] * last
+    along = np.array([f.row for f in frames]) * ends[:, :1]
+    down = np.array([f.column for f in frames]) * ends[:, 1:]
+    start = np.array([f.position for f in frames])
+    return np.stack([start, start + along, start + down, start + along + down], axis=1)
 
 
-def _several_slices(slices: tuple[Slice, ...]) -> Stack:
-    row, column = _in_plane(slices[0])
-    normal = np.cross(row, column)
-    ordered = tuple(sorted(slices, key=lambda s: float(normal @ s.position)))  # type: ignore[operator]
-    positions = np.array([s.position for s in ordered])
-    depths = positions @ normal
-    faults = _repeats(ordered, depths)
+def _several_slices(frames: tuple[Frame, ...], allow: frozenset[str]) -> Stack:
+    normal = normal_of(frames[0])
+    depths = np.array([float(normal @ f.position) for f in frames])  # type: ignore[operator]
+    order = np.argsort(depths, kind="stable")
+    ordered = tuple(frames[n] for n in order)
+    faults = _repeats(ordered, depths[order])
     if faults:
         return Stack(ordered, None, faults=faults)
-    count = len(ordered)
-    step = (positions[-1] - positions[0]) / (count - 1)
-    line = positions[0] + np.arange(count)[:, None] * step
-    faults = _spacing_faults(depths)
-    distance = float(np.linalg.norm(positions - line, axis=1).max())
-    if not faults and distance > POSITION_TOLERANCE_MM:
-        text = f"slices lie up to {distance:.3g} mm beside a straight line"
-        faults = (Reason("uneven-positions", f"{text}; medseg has no way to place them exactly"),)
-    angle = float(np.degrees(np.arccos(min(1.0, abs(normal @ step) / float(np.linalg.norm(step))))))
-    if faults and angle > 0.1:
-        faults += (Reason("tilt", f"the stack is tilted by {angle:.1f} degrees against its slices"),)
-    return Stack(ordered, _affine(ordered[0], row, column, step), faults=faults)
+    found = judge_spacing(np.array([f.position for f in ordered]), normal)
+    affine = _affine(ordered[0], found.step)
+    repaired = found.repair is not None and {fault.code for fault in found.faults} <= allow
+    if found.faults and not repaired:
+        return Stack(ordered, affine, faults=found.faults + tilt_faults(normal, found.step))
+    away = _distance(ordered, affine, found)
+    if away > POSITION_TOLERANCE_MM + ROUNDING_MM:
+        text = f"slices so turned or shifted that corners lie up to {away:.2g} mm off any even stack"
+        return Stack(ordered, affine, faults=(Reason("uneven-positions", text),))
+    if found.repair is None:
+        return Stack(ordered, affine)
+    verdict = Verdict("repaired", (found.repair,))
+    return Stack(ordered, affine, verdict, planes=found.planes, count=found.count)
 
 
-def _repeats(ordered: tuple[Slice, ...], depths: NDArray[np.float64]) -> tuple[Reason, ...]:
+def _distance(ordered: tuple[Frame, ...], affine: NDArray[np.float64], found: Spacing) -> float:
+    """How far in mm any corner of any frame lies from where the common affine puts it."""
+    columns, rows = ordered[0].columns - 1, ordered[0].rows - 1
+    index = np.array([[0, 0], [columns, 0], [0, rows], [columns, rows]], dtype=np.float64)
+    there = (index @ affine[:3, :2].T)[None] + found.planes[:, None, None] * affine[:3, 2] + affine[:3, 3]
+    own = _corners(ordered) @ _LPS_TO_RAS[:3, :3].T
+    return float(np.linalg.norm(there - own, axis=2).max())
+
+
+def _repeats(ordered: tuple[Frame, ...], depths: NDArray[np.float64]) -> tuple[Reason, ...]:
     if np.diff(depths).min() > POSITION_TOLERANCE_MM:
         return ()
-    uids = [s.sop_uid for s in ordered if s.sop_uid]
-    if len(set(uids)) < len(uids):
+    if has_copies(ordered):
         return (Reason("duplicate-slices", "the same slice is there more than once; remove the copies"),)
     groups = np.split(depths, np.flatnonzero(np.diff(depths) > POSITION_TOLERANCE_MM) + 1)
     times = {len(group) for group in groups}
@@ -142,58 +205,48 @@ def _repeats(ordered: tuple[Slice, ...], depths: NDArray[np.float64]) -> tuple[R
     return (Reason("repeated-positions", f"{text}, expected one slice per position"),)
 
 
-def _spacing_faults(depths: NDArray[np.float64]) -> tuple[Reason, ...]:
-    """``missing-slices`` where gaps are multiples of the smallest, else ``uneven-spacing``; or nothing."""
-    gaps = np.diff(depths)
-    even = depths[0] + np.arange(len(depths)) * (depths[-1] - depths[0]) / (len(depths) - 1)
-    if np.abs(depths - even).max() <= POSITION_TOLERANCE_MM:
-        return ()
-    unit = np.median(gaps[gaps < 1.5 * gaps.min()])
-    multiples = np.rint(gaps / unit)
-    refusal = "medseg does not fill such gaps, not even with allow; export the whole series or resample it"
-    if np.abs(gaps - multiples * unit).max() <= max(2 * POSITION_TOLERANCE_MM, 0.01 * unit):
-        missing = int((multiples - 1).sum())
-        text = f"{missing} of {len(depths) + missing} slices {'is' if missing == 1 else 'are'} missing"
-        if missing:
-            return (
-                Reason(
-                    "missing-slices",
-                    f"{text} ({unit:.4g} mm apart, gaps up to {gaps.max():.4g} mm): {refusal}",
-                ),
-            )
-    text = f"slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart"
-    return (Reason("uneven-spacing", f"{text}, expected one distance: {refusal}"),)
+def has_copies(frames: Sequence[Frame]) -> bool:
+    """Whether one frame of one object is there twice, as files copied under another name are."""
+    known = [(f.image.sop_uid, f.number, f.tile) for f in frames if f.image.sop_uid]
+    return len(set(known)) < len(known)
 
 
-def _one_slice(slices: tuple[Slice, ...]) -> Stack:
-    first = slices[0]
-    row, column = _in_plane(first)
-    thickness = first.thickness if first.thickness is not None and first.thickness > 0 else None
-    step = np.cross(row, column) * (thickness or 1.0)
-    told = "its thickness is that of the header" if thickness else "its thickness is not known"
-    verdict = Verdict.of("warning", "one-slice", f"a series of one slice; {told}")
-    affine = _affine(first, row, column, step)
-    return Stack(slices, affine, verdict, spacing_known=thickness is not None)
+def _one_slice(frames: tuple[Frame, ...]) -> Stack:
+    first = frames[0]
+    told = [mm for mm in (first.thickness, first.step) if mm is not None and np.isfinite(mm) and mm > 0]
+    text = "its thickness is that of the header" if told else "its thickness is not known"
+    verdict = Verdict.of("warning", "one-slice", f"a series of one slice; {text}")
+    affine = _affine(first, normal_of(first) * (told[0] if told else 1.0))
+    return Stack(frames, affine, verdict, spacing_known=bool(told))
 
 
-def _flat_image(slices: tuple[Slice, ...]) -> Stack:
+def _flat_image(frames: tuple[Frame, ...]) -> Stack:
     """A radiograph or a photograph: a plane that nobody placed in the patient."""
-    if len(slices) > 1:
-        text = f"{len(slices)} images without position in the patient; read them one by one"
-        return Stack(slices, None, faults=(Reason("no-position", text),))
-    first = slices[0]
+    if len(frames) > 1:
+        text = f"{len(frames)} images without position in the patient; read them one by one"
+        return Stack(frames, None, faults=(Reason("no-position", text),))
+    first = frames[0]
     down, along = first.pixel_spacing or (1.0, 1.0)
-    if not (down > 0 and along > 0):
-        return Stack(slices, None, faults=(Reason("bad-header", "a pixel spacing of 0 or less"),))
+    low, high = _PIXEL_SPACINGS_MM
+    if not (low <= down <= high and low <= along <= high):
+        text = f"a pixel spacing of {down:.4g} x {along:.4g} mm, expected numbers above 0"
+        return Stack(frames, None, faults=(Reason("bad-header", text),))
     verdict = Verdict.of("warning", "orientation-unknown", "a plane without position in the patient")
     affine = np.diag([-along, -down, 1.0, 1.0])
-    return Stack(slices, affine, verdict, is_2d=True, spacing_known=first.spacing_measured)
+    known = first.pixel_spacing is not None and first.spacing_measured
+    return Stack(frames, affine, verdict, is_2d=True, spacing_known=known)
 
 
-def _affine(
-    first: Slice, row: NDArray[np.float64], column: NDArray[np.float64], step: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _in_plane(first: Frame) -> tuple[Vector, Vector]:
+    """Unit vectors along a row (column index grows) and along a column, LPS."""
+    assert first.row is not None
+    assert first.column is not None
+    return first.row / np.linalg.norm(first.row), first.column / np.linalg.norm(first.column)
+
+
+def _affine(first: Frame, step: Vector) -> NDArray[np.float64]:
     assert first.pixel_spacing is not None
+    row, column = _in_plane(first)
     down, along = first.pixel_spacing
     matrix = np.eye(4)
     matrix[:3, 0] = row * along

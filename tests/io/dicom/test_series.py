@@ -1,376 +1,334 @@
-"""DICOM series: made ones against SimpleITK and plain arithmetic, real ones against dcm2niix."""
+"""What belongs together in one volume: from headers made by hand, in an order that says nothing."""
 
 from __future__ import annotations
 
-import random
-import shutil
-import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-import pydicom
 import pytest
-import SimpleITK as sitk
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-import medseg
-from medseg import Volume
-from medseg.io.files import stem
+from medseg import InputRefused, UsageError
+from medseg.io.dicom.objects import Frame
+from medseg.io.dicom.series import Listing, Series, choose, split
 
-CANARY = "Canary^Patient"
-ROW = np.array([0.96, 0.28, 0.0])
-COLUMN = np.array([-0.28 * 0.8, 0.96 * 0.8, 0.6])
-NORMAL = np.cross(ROW, COLUMN)
-FIRST = np.array([-101.5, 42.25, 310.125])
-SHAPE = (5, 7)  # rows, columns
-
-Series = Callable[..., list[Path]]
+FOUR = (0, 2.5, 5, 7.5)
+CORONAL = {"row": np.array([1.0, 0, 0]), "column": np.array([0, 0, -1.0])}
+Shuffle = Callable[[list[Frame]], list[Frame]]
 
 
-def _slice(path: Path, uid: str, number: int, position: np.ndarray, **tags: Any) -> Path:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    item = FileDataset(path, {}, file_meta=meta, preamble=bytes(128))
-    item.SOPClassUID, item.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-    item.PatientName, item.PatientID, item.SeriesDescription = CANARY, CANARY, CANARY
-    item.Modality, item.SeriesInstanceUID, item.InstanceNumber = "CT", uid, number
-    item.FrameOfReferenceUID = "1.2.3"
-    item.Rows, item.Columns = SHAPE
-    item.PixelSpacing = [0.75, 1.25]  # between rows, between columns
-    item.ImageOrientationPatient = [f"{x:.10g}" for x in (*ROW, *COLUMN)]
-    item.ImagePositionPatient = [f"{x:.10g}" for x in position]
-    item.SliceThickness = 99.0  # has to be ignored
-    item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
-    item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 12, 11, 0
-    item.RescaleSlope, item.RescaleIntercept = 1, -1024
-    pixels = np.arange(35, dtype=np.uint16).reshape(SHAPE) + 100 * number
-    item.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        setattr(item, name, value)
-    item.save_as(path, enforce_file_format=True)
-    return path
+def _counts(found: tuple[Series, ...]) -> list[int]:
+    return [len(series.frames) for series in found]
 
 
-@pytest.fixture
-def series(tmp_path: Path) -> Series:
-    """Write a series; file names and instance numbers say nothing about the order of the slices."""
-
-    def make(
-        count: int = 6,
-        folder: str = "scan",
-        depths: tuple[float, ...] | None = None,
-        step: np.ndarray = NORMAL,
-        changes: dict[int, dict[str, Any]] | None = None,
-        **tags: Any,
-    ) -> list[Path]:
-        depths = depths or tuple(2.5 * n for n in range(count))
-        (tmp_path / folder).mkdir(exist_ok=True)
-        uid, names = generate_uid(), random.Random(3).sample(range(1000), len(depths))
-        return [
-            _slice(
-                tmp_path / folder / f"IM{names[n]:04d}{uid[-4:]}",
-                uid, n, FIRST + depth * step, **tags, **(changes or {}).get(n, {}),
-            )
-            for n, depth in enumerate(depths)
-        ]  # fmt: skip
-
-    return make
+def _same(series: Series, frames: list[Frame]) -> bool:
+    return {id(f) for f in series.frames} == {id(f) for f in frames}
 
 
-def _code(path: Path, **options: Any) -> str:
-    with pytest.raises(medseg.InputRefused) as refusal:
-        medseg.read(path, **options)
-    assert "Canary" not in str(refusal.value)
-    return refusal.value.code
+def _refusal(found: tuple[Series, ...], **options: Any) -> InputRefused:
+    with pytest.raises(InputRefused) as refusal:
+        choose(Path("scan"), Listing(found), options.get("series"))
+    return refusal.value
 
 
-def _sample(shape: tuple[int, ...]) -> np.ndarray:
-    """Ten thousand voxel indices, drawn once and for all."""
-    return np.random.default_rng(5).integers(0, shape, (10_000, 3))
+def test_an_ordinary_stack_is_one_series_under_its_uid(make: Any, shuffled: Shuffle) -> None:
+    (found,) = split(shuffled(make.stack(*FOUR)))
+    assert found.id == "1.2.3"
+    assert found.summary == "CT, 4 x 7x5, oblique axial"
 
 
-def test_every_voxel_is_where_its_own_header_puts_it(series: Series) -> None:
-    paths = series()
-    found = medseg.read(paths[0].parent)
-    assert found.verdict.status == "ok"
-    assert found.source.modality == "CT"
-    assert found.data.shape == (1, 7, 5, 6)
-    assert found.data.dtype == np.int16
-    for n in range(6):
-        for row, column in ((0, 0), (4, 6), (2, 5)):
-            lps = FIRST + 2.5 * n * NORMAL + column * 1.25 * ROW + row * 0.75 * COLUMN
-            index = np.rint(found.geometry.world_to_index(lps * (-1, -1, 1))).astype(int)
-            assert np.allclose(found.geometry.index_to_world(index), lps * (-1, -1, 1), atol=1e-6)
-            assert found.data[0][tuple(index)] == 7 * row + column + 100 * n - 1024
-
-
-def test_simpleitk_finds_the_same_values_at_the_same_points(series: Series) -> None:
-    folder = series()[0].parent
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
-    image, found = reader.Execute(), medseg.read(folder)
-    for index in np.ndindex(found.geometry.shape):
-        point = found.geometry.index_to_world(index) * (-1, -1, 1)
-        there = image.TransformPhysicalPointToIndex(point.tolist())
-        assert image[there] == found.data[0][index]
-
-
-def test_one_file_means_its_series_among_its_siblings(series: Series) -> None:
-    paths = series()
-    series(count=3)
-    assert medseg.read(paths[4]).data.shape == (1, 7, 5, 6)
-    assert stem(paths[4]) == "scan"
-
-
-def test_several_series_are_listed_and_chosen_by_number_or_uid(series: Series) -> None:
-    folder = series(count=4, SeriesNumber=7)[0].parent
-    other = series(count=3, SeriesNumber=9)
-    uid = pydicom.dcmread(other[0]).SeriesInstanceUID
-    with pytest.raises(
-        medseg.InputRefused, match=rf"2 series.*1: CT, 4 x 7x5.*2: CT, 3 x 7x5, {uid}"
-    ) as refusal:
-        medseg.read(folder)
-    assert refusal.value.code == "several-series"
-    for choice in (2, "2", uid):
-        assert medseg.read(folder, series=choice).data.shape[3] == 3
-    with pytest.raises(medseg.UsageError, match="series=3 is not there"):
-        medseg.read(folder, series=3)
-
-
-def test_inspect_lists_every_series_with_its_verdict(series: Series) -> None:
-    folder = series(count=4, SeriesNumber=7)[0].parent
-    series(depths=(0, 2, 4, 8), SeriesNumber=9)
-    document = medseg.inspect(folder).to_json()
-    assert document["verdict"] == "refused"
-    assert document["reasons"][0]["code"] == "several-series"
-    assert [s["verdict"] for s in document["series"]] == ["ok", "refused"]
-    assert document["series"][0]["shape"] == [7, 5, 4]
-    assert document["series"][0]["spacing_mm"] == pytest.approx([1.25, 0.75, 2.5])
-    assert document["series"][1]["reasons"][0]["code"] == "missing-slices"
-    assert document["series"][1]["modality"] == "CT"
-    assert "Canary" not in str(document)
+def test_series_are_ordered_by_their_numbers(make: Any, shuffled: Shuffle) -> None:
+    frames = [make.frame(series_uid=f"1.{10 - n}", series_number=n) for n in (11, 2, 1)]
+    frames.append(make.frame(series_uid="1.77", series_number=None))
+    assert [s.id for s in split(shuffled(frames))] == ["1.9", "1.8", "1.-1", "1.77"]
 
 
 @pytest.mark.parametrize(
-    ("depths", "code"),
+    ("one", "other", "told"),
     [
-        ((0, 5, 10, 20), "missing-slices"),
-        ((0, 5, 20, 25, 30), "missing-slices"),
-        ((0, 5, 10, 16.5), "uneven-spacing"),
-        ((0, 1, 2, 3.05), "uneven-spacing"),
-        ((0, 0, 0, 0), "repeated-positions"),
-        ((0, 5, 5, 10), "repeated-positions"),
-        ((0, 5, 10, 0, 5, 10), "four-dimensional"),
+        ({"echo": 4.92}, {"echo": 9.84}, ("echo time 4.92 ms", "echo time 9.84 ms")),
+        ({"b_value": None}, {"b_value": 1000.0}, ("no b-value", "b = 1000")),
+        ({"component": "MAGNITUDE"}, {"component": "PHASE"}, ("magnitude", "phase")),
+        (
+            {"image_type": ("ORIGINAL", "PRIMARY", "AXIAL")},
+            {"image_type": ("DERIVED", "SECONDARY", "MPR")},
+            ("ORIGINAL/PRIMARY/AXIAL", "DERIVED/SECONDARY/MPR"),
+        ),
+        (
+            {"image_type": ("ORIGINAL", "PRIMARY", "DOE-JANE")},
+            {"image_type": ("ORIGINAL", "PRIMARY", "OTHER")},
+            ("kind 1 of 2", "ORIGINAL/PRIMARY/OTHER"),
+        ),
+        ({"stack": "1"}, {"stack": "2"}, ("stack 1 of 2", "stack 2 of 2")),
+        ({}, {"frame_of_reference": "1.6"}, ("frame of reference 1 of 2", "frame of reference 2 of 2")),
+        ({}, {"pixel_spacing": (0.8, 1.25)}, ("pixels of 1.25 x 0.75 mm", "pixels of 1.25 x 0.8 mm")),
+        ({}, {"rows": 6}, ("CT, 4 x 7x5", "CT, 4 x 7x6")),
+        ({}, CORONAL, ("oblique axial", "coronal")),
+        ({"series_number": 4}, {"series_number": 5}, ("series number 4", "series number 5")),
+        ({}, {"samples": 3, "photometric": "RGB", "bits": (8, 8, 7, False)}, ("16 bits", "colour")),
+        ({}, {"modality": "PT"}, ("CT, 4", "PT, 4")),
     ],
 )
-def test_slices_that_do_not_make_one_even_stack_are_refused_by_name(
-    series: Series, depths: tuple[float, ...], code: str
+def test_what_tells_images_apart_splits_one_uid_and_is_said(
+    make: Any, shuffled: Shuffle, one: dict[str, Any], other: dict[str, Any], told: tuple[str, str]
 ) -> None:
-    folder = series(depths=depths)[0].parent
-    assert _code(folder) == code
-    assert _code(folder, allow=["missing-slices", "uneven-spacing"]) == code
+    first, second = make.stack(*FOUR, **one), make.stack(*FOUR, **other)
+    mixed = [first[0], second[0], *shuffled(first[1:] + second[1:])]
+    found = split(mixed)
+    assert [s.id for s in found] == ["1.2.3#1", "1.2.3#2"]
+    assert _same(found[0], first)
+    assert _same(found[1], second)
+    for series, words in zip(found, told, strict=True):
+        assert words in series.summary
+        assert "DOE" not in series.summary
+    assert _refusal(found).code == "several-series"
 
 
-def test_rounded_positions_within_a_hundredth_of_a_millimetre_are_even(series: Series) -> None:
-    folder = series(depths=(0, 2.504, 4.997, 7.5, 10.003))[0].parent
-    assert medseg.read(folder).geometry.spacing[2] == pytest.approx(2.50075, abs=1e-6)
+def test_rounding_does_not_split_a_series(make: Any) -> None:
+    frames = [
+        make.frame(2.5 * n, echo=4.92 + e, pixel_spacing=(0.75, 1.25 + e), row=np.array([0.96, 0.28, e]))
+        for n, e in enumerate(np.linspace(0, 1e-5, 6))
+    ]
+    assert _counts(split(frames)) == [6]
 
 
-def test_a_tilted_stack_is_refused_or_kept_exactly_when_allowed(series: Series) -> None:
-    step = NORMAL + 0.3 * COLUMN
-    folder = series(step=step)[0].parent
-    assert _code(folder) == "tilt"
-    found = medseg.read(folder, allow=["tilt"])
-    assert found.verdict.codes == ("tilt",)
-    last = (FIRST + 12.5 * step) * (-1, -1, 1)
-    assert np.allclose(found.geometry.index_to_world((0, 0, 5)), last, atol=1e-6)
+def test_vendor_words_of_the_image_type_do_not_split_one_stack(make: Any) -> None:
+    frames = make.stack(0, 1, 2, image_type=("ORIGINAL", "PRIMARY", "AXIAL", "ADD"))
+    assert _counts(split([*frames, *make.stack(5, 12, 19)])) == [6]
 
 
-def test_a_copied_slice_is_refused(series: Series) -> None:
-    paths = series()
-    shutil.copy(paths[2], paths[2].with_name("copy"))
-    assert _code(paths[0].parent) == "duplicate-slices"
-
-
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, "several-orientations"),
-        ({"PixelSpacing": [0.75, 1.3]}, "several-spacings"),
-        ({"FrameOfReferenceUID": "9.9"}, "several-frames-of-reference"),
-        ({"Rows": 7, "Columns": 5}, "several-matrices"),
-        ({"ImagePositionPatient": None}, "no-position"),
-        ({"RescaleSlope": 0}, "bad-header"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
-        ({"NumberOfFrames": 4}, "multi-frame"),
-        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "colour"),
-        ({"PixelData": bytes(20)}, "undecodable"),
-        ({"HighBit": 15}, "undecodable"),
-    ],
-)
-def test_one_odd_slice_refuses_the_series(series: Series, changes: dict[str, Any], code: str) -> None:
-    assert _code(series(changes={3: changes})[0].parent) == code
-
-
-def test_a_damaged_file_named_dicom_refuses_the_series(
-    series: Series, truncate: Callable[[Path, int], Path]
+def test_vendor_words_of_the_image_type_tell_images_at_one_position_apart(
+    make: Any, shuffled: Shuffle
 ) -> None:
-    paths = series()
-    broken = paths[0].rename(paths[0].with_name("broken.dcm"))
-    broken.write_bytes(broken.read_bytes()[:100])
-    assert _code(broken.parent) == "bad-header"
+    water = make.stack(*FOUR, image_type=("DERIVED", "PRIMARY", "M", "WATER"))
+    fat = make.stack(*FOUR, image_type=("DERIVED", "PRIMARY", "M", "FAT"))
+    found = split(shuffled(water + fat))
+    assert _same(found[0], fat)
+    assert _same(found[1], water)
+    assert "image type 1 of 2" in found[0].summary
+    assert _refusal(found).code == "several-series"
 
 
-def test_rescaling_that_differs_between_slices_is_applied_slice_by_slice(series: Series) -> None:
-    changes = {n: {"RescaleSlope": 0.5 + n, "RescaleIntercept": n} for n in range(6)}
-    found = medseg.read(series(changes=changes)[0].parent)
-    assert found.data.dtype == np.float32
-    for n in range(6):
-        assert found.data[0, 6, 4, n] == pytest.approx((34 + 100 * n) * (0.5 + n) + n)
+def test_echoes_times_magnitude_and_phase_are_all_told_apart(make: Any, shuffled: Shuffle) -> None:
+    frames = [
+        frame
+        for echo in (4.9, 9.8, 14.7)
+        for component in ("MAGNITUDE", "PHASE")
+        for frame in make.stack(*FOUR, echo=echo, component=component)
+    ]
+    found = split(shuffled(frames))
+    assert _counts(found) == [4] * 6
+    assert all(
+        "echo time" in s.summary and s.summary.count("phase") + s.summary.count("magnitude") == 1
+        for s in found
+    )
+    assert len({s.id for s in found}) == 6
 
 
-def test_unused_high_bits_are_no_part_of_a_value(series: Series) -> None:
-    stray = (np.arange(35, dtype=np.uint16) | 0xF000).tobytes()
-    folder = series(PixelData=stray)[0].parent
-    assert np.array_equal(np.unique(medseg.read(folder).data), np.arange(35) - 1024)
-    signed = series(folder="signed", PixelData=stray, PixelRepresentation=1, RescaleIntercept=0)[0].parent
-    assert np.array_equal(np.unique(medseg.read(signed).data), np.arange(35))
+MOMENTS = ("TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "ContentTime")
 
 
-def test_reports_and_other_files_beside_a_series_are_set_aside(series: Series) -> None:
-    folder = series()[0].parent
-    (folder / "README.txt").write_text("not DICOM")
-    _slice(folder / "seg", generate_uid(), 0, FIRST, Modality="SEG")
-    assert medseg.read(folder).data.shape[3] == 6
-    assert _code(folder / "seg") == "not-an-image"
+@pytest.mark.parametrize("name", MOMENTS)
+def test_a_number_that_counts_volumes_parts_them(make: Any, shuffled: Shuffle, name: str) -> None:
+    volumes = [make.stack(*FOUR, moment=((name, float(t)),)) for t in (11, 2, 30)]
+    found = split(shuffled([f for volume in volumes for f in volume]))
+    assert [s.volume for s in found] == [(1, 3), (2, 3), (3, 3)]
+    for series, volume in zip(found, (volumes[1], volumes[0], volumes[2]), strict=True):
+        assert _same(series, volume)
+    refusal = _refusal(found)
+    assert refusal.code == "four-dimensional"
+    assert "3 volumes in time" in str(refusal)
+    assert "3: CT, 4 x 7x5, oblique axial, volume 3 of 3, 1.2.3#3" in str(refusal)
 
 
-def test_a_folder_without_a_scan_is_refused(tmp_path: Path) -> None:
-    assert _code(tmp_path) == "no-scan"
-
-
-def test_one_slice_is_read_with_a_warning(series: Series) -> None:
-    found = medseg.read(series(count=1, SliceThickness=3.5)[0])
-    assert found.verdict.codes == ("one-slice",)
-    assert found.geometry.spacing == pytest.approx((1.25, 0.75, 3.5))
-
-
-def test_a_radiograph_is_a_plane_of_unknown_orientation(series: Series) -> None:
-    path = series(count=1, Modality="DX", ImagePositionPatient=None, ImageOrientationPatient=None)[0]
-    found = medseg.read(path)
-    assert found.geometry.is_2d
-    assert found.geometry.spacing_known
-    assert found.verdict.codes == ("orientation-unknown",)
-    detector = series(folder="d", count=1, ImagePositionPatient=None, ImageOrientationPatient=None,
-                      ImagerPixelSpacing=[0.75, 1.25])[0]  # fmt: skip
-    assert not medseg.read(detector).geometry.spacing_known
-
-
-def test_no_patient_data_reach_the_source_facts(series: Series) -> None:
-    found = medseg.read(series()[0].parent)
-    assert "Canary" not in str(dict(found.source.header))
-
-
-@pytest.fixture(scope="module")
-def clean_ct(real_data: Path) -> Volume:
-    return medseg.read(real_data / "dicom" / "ct_clean_j2k")
-
-
-def test_the_ordinary_ct_is_plainly_right(clean_ct: Volume) -> None:
-    assert clean_ct.verdict.status == "ok"
-    assert clean_ct.data.shape == (1, 512, 512, 20)
-    assert clean_ct.source.modality == "CT"
-    assert clean_ct.geometry.spacing == pytest.approx((0.9765625, 0.9765625, 2.0))
-
-
-REAL = {
-    "generic_anatomical/001": "ok", "generic_anatomical/001_implicit": "ok",
-    "generic_anatomical/002_non_isotropic": "ok", "generic_compressed_j2k/001": "ok",
-    "generic_compressed_jpeg/001": "ok", "generic_compressed_jpegls/001": "ok",
-    "generic_compressed_rle/001": "ok", "two_slices/001": "ok", "seg_dcmqi/ct-3slice": "ok",
-    "rtstruct_rt_utils/tests/oriented_data": "ok",
-    "ct_gantry_tilt_variable_spacing": "uneven-spacing", "missing_slice": "missing-slices",
-    "four_slices_one_position/001": "repeated-positions", "repeated_positions_4d": "four-dimensional",
-    "nine_transfer_syntaxes/In": "several-series", "twelve_bit/In": "several-series",
-    "generic_rgb/001": "colour", "enhanced_mr/001": "multi-frame", "seg_dcmqi/23x38x3/seg": "no-scan",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("folder", "expected"), REAL.items())
-def test_real_folders_are_read_or_refused_by_name(real_data: Path, folder: str, expected: str) -> None:
-    inspection = medseg.inspect(real_data / "dicom" / folder)
-    if expected == "ok":
-        assert inspection.verdict.status == "ok"
-    else:
-        assert inspection.verdict.codes[0] == expected
-
-
-def test_a_tilted_series_with_uneven_gaps_names_both(real_data: Path) -> None:
-    verdict = medseg.inspect(real_data / "dicom" / "ct_gantry_tilt_variable_spacing").verdict
-    assert verdict.codes == ("uneven-spacing", "tilt")
-
-
-TRUE = ("generic_anatomical/001", "generic_anatomical/001_implicit", "generic_anatomical/002_non_isotropic",
-        "generic_compressed_j2k/001", "generic_compressed_jpeg/001", "generic_compressed_jpegls/001",
-        "generic_compressed_rle/001", "two_slices/001")  # fmt: skip
-
-
-@pytest.mark.parametrize("folder", TRUE)
-def test_every_transfer_syntax_gives_the_published_voxels(real_data: Path, folder: str) -> None:
-    source = real_data / "dicom" / folder
-    found, truth = medseg.read(source), nibabel.load(source.with_name(f"{source.name}_ground_truth.nii.gz"))
-    indices = _sample(found.geometry.shape)
-    points = np.c_[found.geometry.index_to_world(indices), np.ones(len(indices))]
-    there = np.linalg.solve(truth.affine, points.T)[:3]
-    assert np.abs(there - np.rint(there)).max() < 1e-4
-    values = np.asanyarray(truth.dataobj)[tuple(np.rint(there).astype(int))]
-    assert np.allclose(values, found.data[0][tuple(indices.T)], rtol=1e-5)
-
-
-def test_nine_transfer_syntaxes_hold_one_image(real_data: Path) -> None:
-    folder = real_data / "dicom" / "nine_transfer_syntaxes" / "In"
-    first = medseg.read(folder, series=1)
-    for n in range(2, 10):
-        assert np.array_equal(medseg.read(folder, series=n).data, first.data)
-
-
-def test_the_published_segmentation_lies_on_the_grid_of_its_series(real_data: Path, clean_ct: Volume) -> None:
-    scan = clean_ct
-    labels = medseg.read_labels(real_data / "ct" / "example_seg_dicom.nii.gz")
-    points = labels.geometry.index_to_world(np.argwhere(labels.data[::7, ::7] > 0) * (7, 7, 1))
-    inside = scan.geometry.world_to_index(points)
-    assert (np.abs(inside - np.rint(inside)) < 1e-3).all()
-    assert (inside >= -0.5).all()
-    assert (inside <= np.array(scan.geometry.shape) - 0.5).all()
-
-
-@pytest.mark.skipif(shutil.which("dcm2niix") is None, reason="dcm2niix is not installed")
-@pytest.mark.parametrize(
-    "folder",
-    ["generic_anatomical/001", "generic_anatomical/002_non_isotropic", "generic_compressed_jpeg/001",
-     "two_slices/001", "seg_dcmqi/ct-3slice", "rtstruct_rt_utils/tests/oriented_data", "ct_clean_j2k"],
-)  # fmt: skip
-def test_dcm2niix_finds_the_same_values_at_the_same_points(
-    real_data: Path, clean_ct: Volume, folder: str, tmp_path: Path
+def test_a_clock_that_goes_on_between_slices_parts_by_its_order_at_each_position(
+    make: Any, shuffled: Shuffle
 ) -> None:
-    source = real_data / "dicom" / folder
-    command = ["dcm2niix", "-p", "n", "-b", "n", "-z", "n", "-f", "scan", "-o", str(tmp_path), str(source)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    written = sorted(tmp_path.glob("*.nii"))
-    if len(written) != 1:
-        pytest.skip(f"dcm2niix wrote {len(written)} files here (it lacks a decoder): {run.stdout[-200:]}")
-    oracle = nibabel.load(written[0])
-    found = clean_ct if folder == "ct_clean_j2k" else medseg.read(source)
-    values = np.asanyarray(oracle.dataobj)
-    corners = found.geometry.corners
-    there = np.linalg.solve(oracle.affine, np.c_[corners, np.ones(8)].T)[:3].T
-    assert np.abs(there - np.rint(there)).max() * max(found.geometry.spacing) < 1e-3
-    indices = _sample(found.geometry.shape)
-    points = np.c_[found.geometry.index_to_world(indices), np.ones(len(indices))]
-    where = np.rint(np.linalg.solve(oracle.affine, points.T)[:3]).astype(int)
-    assert np.allclose(values[tuple(where)], found.data[0][tuple(indices.T)], rtol=1e-5, atol=1e-3)
+    frames = [
+        make.frame(2.5 * z, moment=(("TriggerTime", 100.0 * t + 7 * z),)) for z in range(4) for t in range(3)
+    ]
+    found = split(shuffled(frames))
+    assert _counts(found) == [4, 4, 4]
+    for t, series in enumerate(found):
+        assert _same(series, frames[t::3])
+
+
+@pytest.mark.parametrize("by_volume", [True, False])
+def test_running_numbers_part_volumes_where_they_run_regularly(
+    make: Any, shuffled: Shuffle, by_volume: bool
+) -> None:
+    pairs = (
+        [(t, z) for t in range(3) for z in range(4)]
+        if by_volume
+        else [(t, z) for z in range(4) for t in range(3)]
+    )
+    frames = [
+        make.frame(2.5 * z, moment=(("InstanceNumber", float(5 + n)),)) for n, (_, z) in enumerate(pairs)
+    ]
+    found = split(shuffled(frames))
+    assert _counts(found) == [4, 4, 4]
+    for t, series in enumerate(found):
+        assert _same(series, [frame for frame, (time, _) in zip(frames, pairs, strict=True) if time == t])
+
+
+def test_running_numbers_in_no_order_part_nothing(make: Any) -> None:
+    numbers = (1, 2, 4, 3, 5, 8, 7, 6)
+    frames = [
+        make.frame(2.5 * (n % 4), moment=(("InstanceNumber", float(i)),)) for n, i in enumerate(numbers)
+    ]
+    assert _counts(split(frames)) == [8]
+
+
+def test_two_numbers_may_be_needed(make: Any, shuffled: Shuffle) -> None:
+    frames = [
+        make.frame(
+            2.5 * z, moment=(("TemporalPositionIdentifier", float(t)), ("AcquisitionNumber", float(a)))
+        )
+        for t in range(3)
+        for a in range(2)
+        for z in range(4)
+    ]
+    found = split(shuffled(frames))
+    assert [s.volume for s in found] == [(n, 6) for n in range(1, 7)]
+    for n, series in enumerate(found):
+        assert _same(series, frames[4 * n : 4 * n + 4])
+
+
+def test_objects_that_each_hold_all_positions_are_volumes(make: Any, shuffled: Shuffle) -> None:
+    objects = [make.image(frames=4) for _ in range(3)]
+    frames = [make.frame(2.5 * n, image=image, number=n) for image in objects for n in range(4)]
+    found = split(shuffled(frames))
+    assert [{id(f.image) for f in s.frames} for s in found] == [{id(image)} for image in objects]
+    assert _refusal(found).code == "four-dimensional"
+
+
+def test_slices_that_nothing_tells_apart_stay_together(make: Any) -> None:
+    assert _counts(split(make.stack(*FOUR) + make.stack(*FOUR))) == [8]
+    assert _counts(split(make.stack(*FOUR) + make.stack(5))) == [5]
+
+
+def test_one_position_many_times_is_named_as_such(make: Any, shuffled: Shuffle) -> None:
+    frames = [make.frame(0, moment=(("AcquisitionNumber", float(t)),)) for t in range(4)]
+    found = split(shuffled(frames))
+    assert _counts(found) == [1] * 4
+    assert _refusal(found).code == "repeated-positions"
+
+
+def test_acquisitions_of_overlapping_range_are_two_series(make: Any, shuffled: Shuffle) -> None:
+    one = make.stack(*np.arange(0, 30, 2.5), moment=(("AcquisitionNumber", 1.0),))
+    for start in (20, 21.3):  # the same positions, and positions in between
+        two = make.stack(*np.arange(start, 50, 2.5), moment=(("AcquisitionNumber", 2.0),))
+        found = split(shuffled(one + two))
+        assert _same(found[0], one)
+        assert _same(found[1], two)
+        assert "acquisition 2 of 2" in found[1].summary
+        assert _refusal(found).code == "several-series"
+
+
+def test_acquisitions_one_after_the_other_are_one_scan(make: Any) -> None:
+    one = make.stack(0, 5, 10, moment=(("AcquisitionNumber", 1.0),))
+    two = make.stack(20, 25, 30, moment=(("AcquisitionNumber", 2.0),))
+    assert _counts(split(one + two)) == [6]
+
+
+def test_copies_are_never_volumes(make: Any) -> None:
+    frames = make.stack(*FOUR, moment=(("AcquisitionNumber", 1.0),))
+    copies = [
+        make.frame(image=f.image, position=f.position, moment=(("AcquisitionNumber", 2.0),)) for f in frames
+    ]
+    assert _counts(split(frames + copies)) == [8]
+
+
+def test_a_slice_that_lost_its_position_stays_with_its_stack(make: Any, shuffled: Shuffle) -> None:
+    lost = {"position": None, "row": None, "column": None}
+    frames = [*make.stack(*FOUR), make.frame(**lost), make.frame(position=None)]
+    assert _counts(split(shuffled(frames))) == [6]
+
+
+def test_localizers_captures_and_colour_pages_are_set_aside(make: Any, shuffled: Shuffle) -> None:
+    nowhere = {"position": None, "row": None, "column": None}
+    frames = make.stack(*FOUR)
+    frames.append(make.frame(20, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"), **CORONAL))
+    frames.append(make.frame(**nowhere, samples=3, photometric="RGB"))
+    frames.append(make.frame(**nowhere, sop_class="1.2.840.10008.5.1.4.1.1.7"))
+    aside = {s.aside: len(s.frames) for s in split(shuffled(frames))}
+    assert aside == {"": 4, "localizer": 1, "colour-page": 1, "secondary-capture": 1}
+
+
+def test_what_is_set_aside_can_be_chosen_by_name_and_is_all_there_is_without_a_scan(make: Any) -> None:
+    page = split([make.frame(series_uid="1.7", position=None, samples=3, photometric="RGB")])
+    scan = split(make.stack(*FOUR))
+    assert choose(Path("scan"), Listing(scan, page), None) is scan[0]
+    assert choose(Path("scan"), Listing(scan, page), "1.7") is page[0]
+    assert choose(Path("scan"), Listing((), page), None) is page[0]
+    with pytest.raises(UsageError, match="series=2 is not there"):
+        choose(Path("scan"), Listing(scan, page), 2)
+
+
+def test_a_series_is_chosen_by_number_or_identifier(make: Any) -> None:
+    found = split(
+        make.stack(*FOUR, echo=1.0) + make.stack(*FOUR, echo=2.0) + make.stack(0, 1, series_uid="1.7")
+    )
+    listing = Listing(found)
+    assert choose(Path("scan"), listing, 2) is choose(Path("scan"), listing, "2") is found[1]
+    assert choose(Path("scan"), listing, "1.2.3#2") is found[1]
+    assert choose(Path("scan"), listing, "1.7") is found[2]
+    refusal = _refusal(found, series="1.2.3")
+    assert refusal.code == "several-series"
+    assert "1.7" not in str(refusal)
+
+
+def test_the_list_in_a_message_has_an_end(make: Any) -> None:
+    frames = [make.frame(series_uid=f"1.{n}") for n in range(100)]
+    message = str(_refusal(split(frames)))
+    assert "100 series" in message
+    assert "and 80 more" in message
+
+
+def test_ten_thousand_slices_are_sorted_in_a_moment(make: Any) -> None:
+    frames = []
+    for n in range(10_000):
+        moment = (("AcquisitionNumber", float(n % 1000 // 500)),)
+        frames.append(make.frame(0.5 * (n % 500), series_uid=f"1.{n // 1000}", moment=moment))
+    begin = time.perf_counter()
+    found = split(frames)
+    assert _counts(found) == [500] * 20
+    assert time.perf_counter() - begin < 10
+
+
+def test_a_thousand_directions_do_not_take_forever(make: Any) -> None:
+    angles = np.linspace(0, 3, 3000)
+    frames = [
+        make.frame(row=np.array([np.cos(a), np.sin(a), 0]), column=np.array([0, 0, 1.0])) for a in angles
+    ]
+    assert sum(_counts(split(frames))) == 3000
+
+
+def test_a_last_volume_that_broke_off_does_not_hide_the_others(make: Any, shuffled: Shuffle) -> None:
+    volumes = [
+        make.stack(*FOUR[: 4 if t < 3 else 2], moment=(("TemporalPositionIdentifier", float(t)),))
+        for t in range(4)
+    ]
+    found = split(shuffled([f for volume in volumes for f in volume]))
+    assert _counts(found) == [4, 4, 4, 2]
+    assert _refusal(found).code == "four-dimensional"
+
+
+def test_an_object_with_more_frames_than_it_describes_is_a_film(make: Any) -> None:
+    (film,) = split([make.frame(frames=30)])
+    assert film.fault is not None
+    assert film.fault.code == "multi-frame"
+    image = make.image(frames=4)
+    (whole,) = split([make.frame(2.5 * n, image=image, number=n) for n in range(4)])
+    assert whole.fault is None
+
+
+def test_a_mosaic_without_places_is_refused_by_name(make: Any) -> None:
+    kind = ("ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC")
+    (lost,) = split([make.frame(image_type=kind, position=None, row=None, column=None)])
+    assert lost.fault is not None
+    assert lost.fault.code == "mosaic"
+    tiles = [make.frame(2.5 * n, image_type=kind, tile=(0, 7 * n, 5, 7)) for n in range(4)]
+    assert split(tiles)[0].fault is None

@@ -1,0 +1,76 @@
+"""What lies beside the scans of a folder and is not read: counted and named, never silently dropped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from medseg.io.dicom.series import Listing
+
+# By the codes of `objects.SetAside`: one of them, several of them.
+NAMES: dict[str, tuple[str, str]] = {
+    "localizer": ("localizer (scout)", "localizers (scouts)"),
+    "colour-page": (
+        "colour page without a place in the patient",
+        "colour pages without a place in the patient",
+    ),
+    "secondary-capture": ("secondary capture", "secondary captures"),
+    "dose-report": ("dose report", "dose reports"),
+    "report": ("report, document or presentation", "reports, documents or presentations"),
+    "segmentation": ("segmentation", "segmentations"),
+    "structure-set": ("radiotherapy structure set", "radiotherapy structure sets"),
+    "dose": ("radiotherapy dose", "radiotherapy doses"),
+    "plan": ("radiotherapy plan", "radiotherapy plans"),
+    "directory": ("DICOMDIR", "DICOMDIRs"),
+    "whole-slide": ("whole-slide microscopy image", "whole-slide microscopy images"),
+    "waveform": ("waveform", "waveforms"),
+    "not-an-image": ("DICOM object without an image", "DICOM objects without an image"),
+    "not-dicom": ("file that is not DICOM", "files that are not DICOM"),
+    "empty": ("empty file", "empty files"),
+    "unreadable": ("file that cannot be read", "files that cannot be read"),
+}
+_CURES = {
+    "segmentation": "medseg.read_labels reads it",
+    "structure-set": "medseg.read_labels reads it",
+}
+_IDS_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """``count`` things of one kind that were set aside, and a sentence about them."""
+
+    code: str
+    count: int
+    message: str
+
+    def to_json(self) -> dict[str, str | int]:
+        """One entry of ``set_aside`` in the ``inspect --json`` document."""
+        return {"code": self.code, "count": self.count, "message": self.message}
+
+
+def summarise(listing: Listing) -> tuple[Aside, ...]:
+    """What was set aside, by kind: images first, then files."""
+    images: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    if listing.series:  # else they are all there is, and listed as series
+        for series in listing.aside:
+            images.setdefault(series.aside, []).append(series.id)
+            counts[series.aside] += len(series.frames)
+    counts.update(item.code for item in listing.set_aside)
+    return tuple(
+        Aside(code, count, _message(code, count, images.get(code, []))) for code, count in counts.items()
+    )
+
+
+def object_name(code: str) -> str:
+    """What one object of a code is called."""
+    return NAMES.get(code, NAMES["not-an-image"])[0]
+
+
+def _message(code: str, count: int, ids: list[str]) -> str:
+    text = f"{count} {NAMES.get(code, NAMES['not-an-image'])[count > 1]}"
+    if ids:
+        named = ", ".join(ids[:_IDS_NAMED]) + (", ..." if len(ids) > _IDS_NAMED else "")
+        return f"{text}, series {named}"
+    return f"{text}; {_CURES[code]}" if code in _CURES else text

@@ -1,0 +1,194 @@
+"""Frames to series: what belongs together in one volume, what each is called, and which one is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import InputRefused, UsageError
+from medseg.io.dicom.geometry import is_unplaced
+from medseg.io.dicom.objects import Frame, SetAside
+from medseg.io.dicom.repeats import Part, partition
+from medseg.io.dicom.traits import Traits, kind_fault, plane_name, traits_of, words
+from medseg.verdict import Reason
+
+_MOST_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """What one volume is read from.
+
+    Parameters
+    ----------
+    id
+        As ``series=`` takes it: the SeriesInstanceUID, and ``#1``, ``#2``, ... where it has several volumes.
+    frames
+        Its slices, in no order.
+    summary
+        What it is and what tells it apart, without any text of the header.
+    volume
+        (number, of how many) where one series holds volumes in time.
+    fault
+        Why its frames cannot be slices of a volume, where that is known without their places.
+    aside
+        ``"localizer"``, ``"colour-page"``, ``"secondary-capture"``: set aside where there is a scan; else "".
+    """
+
+    id: str
+    frames: tuple[Frame, ...]
+    summary: str = ""
+    volume: tuple[int, int] | None = None
+    fault: Reason | None = None
+    aside: str = ""
+
+    @property
+    def uid(self) -> str:
+        """The SeriesInstanceUID."""
+        return self.frames[0].image.series_uid
+
+    @property
+    def modality(self) -> str | None:
+        """``"CT"``, ``"MR"``, ... as the first slice says."""
+        return self.frames[0].image.modality
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that hold its slices, each once."""
+        return tuple(dict.fromkeys(f.image.source.path for f in self.frames))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listing:
+    """The series at a path in the order of their numbers, and what was set aside.
+
+    ``aside`` are series that are no scans; they can be chosen by their identifier, and are then refused by
+    name, or read if they are plain pictures.
+    """
+
+    series: tuple[Series, ...]
+    aside: tuple[Series, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def split(frames: Sequence[Frame]) -> tuple[Series, ...]:
+    """The series among frames, ordered by series number, UID and appearance."""
+    by_uid: dict[str, list[Frame]] = {}
+    for frame in frames:
+        by_uid.setdefault(frame.image.series_uid, []).append(frame)
+    found = [series for uid, members in by_uid.items() for series in _of_one_uid(uid, members)]
+    return tuple(sorted(found, key=_order))
+
+
+def _order(series: Series) -> tuple[bool, int, str]:
+    number = series.frames[0].image.series_number
+    return number is None, number or 0, series.uid
+
+
+def _of_one_uid(uid: str, frames: Sequence[Frame]) -> list[Series]:
+    groups = _by_traits(frames)
+    parts = [(traits, part) for traits, frames in groups for part in partition(frames)]
+    told = words([(traits, part.frames[0]) for traits, part in parts])
+    several = len(parts) > 1
+    return [
+        Series(
+            id=f"{uid}#{n}" if several else uid,
+            frames=part.frames,
+            summary=_summary(part, also),
+            volume=part.volume,
+            fault=kind_fault(traits, part.frames[0]),
+            aside=traits.aside,
+        )
+        for n, ((traits, part), also) in enumerate(zip(parts, told, strict=True), 1)
+    ]
+
+
+def _by_traits(frames: Sequence[Frame]) -> list[tuple[Traits, tuple[Frame, ...]]]:
+    number_tells = len({f.image.series_number for f in frames}) > 1
+    groups: dict[Traits, list[Frame]] = {}
+    for frame, traits in zip(frames, traits_of(frames, number_tells), strict=True):
+        groups.setdefault(traits, []).append(frame)
+    _join_lost_slices(groups)
+    ordered = sorted(groups, key=lambda traits: traits.number or 0)
+    return [(traits, tuple(groups[traits])) for traits in ordered]
+
+
+def _join_lost_slices(groups: dict[Traits, list[Frame]]) -> None:
+    """Put slices without position to the largest stack that they may come from, so that it is refused.
+
+    As a group of their own they would leave a stack with a hole that nobody sees.
+    """
+    for traits in list(groups):
+        if traits.aside or traits.film or not is_unplaced(groups[traits][0]):
+            continue
+        stacks = [
+            other
+            for other in groups
+            if not other.aside and other.matrix == traits.matrix and not is_unplaced(groups[other][0])
+        ]
+        if stacks:
+            groups[max(stacks, key=lambda other: len(groups[other]))] += groups.pop(traits)
+
+
+def _summary(part: Part, told: str) -> str:
+    first = part.frames[0]
+    size = f"{len(part.frames)} x {first.columns}x{first.rows}"
+    volume = f"volume {part.volume[0]} of {part.volume[1]}" if part.volume else ""
+    parts = (first.image.modality or "unknown modality", size, plane_name(first), told, part.label, volume)
+    return ", ".join(text for text in parts if text)
+
+
+def choose(path: Path, found: Listing, series: str | int | None) -> Series:
+    """The series asked for, or the only one."""
+    if not found.series and not found.aside:
+        raise InputRefused(
+            f"{path.name}: no DICOM scan in there; for a folder of other scans name the files, as in "
+            f"{path.name}/*.nii.gz",
+            code="no-scan",
+            path=path,
+        )
+    if series is not None:
+        return _named(path, found, str(series))
+    among = found.series or found.aside
+    if len(among) > 1:
+        raise _several(path, among)
+    return among[0]
+
+
+def _named(path: Path, found: Listing, name: str) -> Series:
+    numbered = found.series or found.aside
+    by_name = {item.id: item for item in (*numbered, *found.aside)}
+    by_name |= {str(n): item for n, item in enumerate(numbered, 1)}
+    if name in by_name:
+        return by_name[name]
+    of_uid = [item for item in numbered if item.uid == name]
+    if of_uid:
+        raise _several(path, of_uid, numbered)
+    raise UsageError(f"{path.name}: series={name} is not there; there is {_listed(numbered, numbered)}")
+
+
+def _several(path: Path, among: Sequence[Series], numbered: Sequence[Series] | None = None) -> InputRefused:
+    numbered = numbered or among
+    listed = _listed(among, numbered)
+    if all(item.volume for item in among) and among[-1].volume == (len(among), len(among)):
+        slices = len(among[0].frames)
+        what = (
+            f"{len(among)} volumes in time in one series, each of {slices} slice{'s' if slices > 1 else ''}"
+        )
+        code = "four-dimensional" if slices > 1 else "repeated-positions"
+    else:
+        what, code = f"{len(among)} series", "several-series"
+    return InputRefused(
+        f"{path.name}: {what}, expected one. Choose with series=N or its UID: {listed}",
+        code=code,
+        path=path,
+    )
+
+
+def _listed(among: Sequence[Series], numbered: Sequence[Series]) -> str:
+    numbers = {id(item): n for n, item in enumerate(numbered, 1)}
+    listed = [f"{numbers[id(item)]}: {item.summary}, {item.id}" for item in among[:_MOST_LISTED]]
+    more = len(among) - len(listed)
+    return "; ".join(listed) + (f"; and {more} more (medseg inspect lists all)" if more else "")
