@@ -14,7 +14,7 @@ import re
 from medseg.io.dicom import contrast, tags
 from medseg.io.dicom.elements import BadHeader, DataSet, Parsed
 from medseg.io.dicom.kinds import MODALITIES, PHOTOMETRIC, set_aside_code
-from medseg.io.dicom.mosaic import split_mosaic
+from medseg.io.dicom.mosaic import is_mosaic, split_mosaic
 from medseg.io.dicom.objects import Frame, SetAside, Source, StoredImage, Vector
 
 _WORD = re.compile(r"[A-Z0-9_\- ]*")
@@ -54,9 +54,7 @@ def frames_of(source: Source, parsed: Parsed) -> tuple[Frame, ...] | SetAside:
     if described:
         return _enhanced_frames(image, dataset, described)
     frame = _classic_frame(image, dataset)
-    if "MOSAIC" in frame.image_type and image.frames == 1 and image.samples == 1:
-        return split_mosaic(dataset, frame)
-    return (frame,)
+    return split_mosaic(dataset, frame) if is_mosaic(dataset, frame) else (frame,)
 
 
 def object_kind(parsed: Parsed) -> str | None:

@@ -2,21 +2,26 @@
 
 How many tiles there are and which way they are stacked stands in Siemens' private header ("CSA"), the
 distance in SpacingBetweenSlices. Where that is gone, as after anonymisation, the order of the slices is a
-guess, so the image stays whole and has no place; it is for `series` to refuse it by name.
-Sources: nibabel, "Siemens format DICOM with CSA header" (its documentation); dcm2niix, "Siemens" notes.
+guess. So it is where the protocol numbers slices in reverse: readers disagree on whether the direction has
+been turned as well. Then the image stays whole and has no place; it is for `series` to refuse it by name.
+Sources: nibabel, "Siemens format DICOM with CSA header" and "DICOM mosaic" (its documentation); dcm2niix.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from dataclasses import replace
 
 import numpy as np
 
+from medseg.io.dicom.contrast import number_or_none
 from medseg.io.dicom.elements import BadHeader, DataSet
 from medseg.io.dicom.objects import Frame, Vector
 
+_REVERSED = re.compile(rb"sSliceArray\.ucImageNumb\w{1,8}\s*=\s*(?:0x)?0*[1-9a-fA-F]")
+_WORD = "MOSAIC"
 _TAG = struct.Struct("<64si4siii")
 _ITEM = struct.Struct("<4i")
 # Siemens' own headers have some 100 tags of at most a few dozen items.
@@ -25,8 +30,19 @@ _LARGEST = 1 << 22
 _PARALLEL = 1e-3
 
 
+def is_mosaic(dataset: DataSet, frame: Frame) -> bool:
+    """Whether an image says of itself, or in the manufacturer's elements, that it holds several slices."""
+    if frame.image.frames > 1 or frame.image.samples > 1 or frame.image.modality != "MR":
+        return False
+    tag = dataset.private(0x0019, "SIEMENS MR HEADER", 0x0A)
+    return _WORD in frame.image_type or (tag is not None and (number_or_none(dataset, tag) or 0) > 1)
+
+
 def split_mosaic(dataset: DataSet, frame: Frame) -> tuple[Frame, ...]:
-    """The slices of a mosaic; one frame without a position where their number or order is not known."""
+    """The slices of a mosaic; one frame without a position where their number or order is not known.
+
+    That frame has the word ``MOSAIC`` in its image type.
+    """
     count, normal = _private_facts(dataset)
     if (
         count is None
@@ -62,7 +78,8 @@ def split_mosaic(dataset: DataSet, frame: Frame) -> tuple[Frame, ...]:
 
 
 def _unplaced(frame: Frame) -> Frame:
-    return replace(frame, position=None, row=None, column=None)
+    words = frame.image_type if _WORD in frame.image_type else (*frame.image_type, _WORD)
+    return replace(frame, position=None, row=None, column=None, image_type=words)
 
 
 def _along(normal: Vector, perpendicular: Vector) -> Vector | None:
@@ -75,21 +92,21 @@ def _along(normal: Vector, perpendicular: Vector) -> Vector | None:
 
 
 def _private_facts(dataset: DataSet) -> tuple[int | None, Vector | None]:
-    """Number of tiles and direction of the stack, as the private header has them."""
-    tag = dataset.private(0x0029, "SIEMENS CSA HEADER", 0x10)
-    if tag is None:
-        return None, None
-    count: int | None
+    """Number of tiles and direction of the stack, as the private headers have them."""
     try:
-        facts = _csa(dataset.value(tag) or b"", ("NumberOfImagesInMosaic", "SliceNormalVector"))
-        counts, normal = facts.get("NumberOfImagesInMosaic", ()), facts.get("SliceNormalVector", ())
-        count = int(counts[0]) if len(counts) == 1 else None
+        facts = _csa(_private(dataset, 0x10), ("NumberOfImagesInMosaic", "SliceNormalVector"))
+        is_reversed = _REVERSED.search(_private(dataset, 0x20)) is not None
     except BadHeader:
         return None, None
-    return (
-        count if count is not None and 1 <= count <= _MOST else None,
-        np.array(normal) if len(normal) == 3 else None,
-    )
+    counts, normal = facts.get("NumberOfImagesInMosaic", ()), facts.get("SliceNormalVector", ())
+    if len(counts) != 1 or len(normal) != 3 or not 1 <= counts[0] <= _MOST or is_reversed:
+        return None, None
+    return int(counts[0]), np.array(normal)
+
+
+def _private(dataset: DataSet, number: int) -> bytes:
+    tag = dataset.private(0x0029, "SIEMENS CSA HEADER", number)
+    return b"" if tag is None else dataset.value(tag) or b""
 
 
 def _csa(raw: bytes, wanted: tuple[str, ...]) -> dict[str, tuple[float, ...]]:

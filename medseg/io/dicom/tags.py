@@ -193,10 +193,12 @@ BINARY: dict[int, bytes] = {
     SegmentNumber: b"US",
     ReferencedSegmentNumber: b"US",
     RecommendedDisplayCIELabValue: b"US",
-    PixelPaddingValue: b"US",
     RecordInUseFlag: b"US",
     PixelPaddingValue: b"US",  # or signed: as PixelRepresentation says
     TotalPixelMatrixColumns: b"UL",
+    0x0019100A: b"US",  # SIEMENS MR HEADER: NumberOfImagesInMosaic
+    0x20011003: b"FL",  # Philips Imaging DD 001: b-value
+    0x0043102F: b"SS",  # GEMS_PARM_01: type of raw data
 }
 
 
