@@ -1,23 +1,25 @@
-"""MetaImage files (``.mha``, ``.mhd`` with its data file) to and from rasters.
+"""MetaImage files (``.mha``, ``.mhd`` with its data files) to and from rasters.
 
-Format: https://itk.org/Wiki/ITK/MetaIO/Documentation. SimpleITK is the oracle in the tests.
+Format: https://itk.org/Wiki/ITK/MetaIO/Documentation and MetaIO's ``metaTypes.h`` (a MET_LONG has 4 bytes).
+SimpleITK is the oracle in the tests.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.errors import InputRefused
 from medseg.geometry import Geometry
-from medseg.io.nrrd import beside
+from medseg.io.data_files import DataFiles, Encoding, beside, lines_after, listed, read_data_files
 from medseg.io.raster import Raster
-from medseg.io.streams import ByteStream, read_text_header
+from medseg.io.refusals import HeaderFault, header_of, refused
+from medseg.io.text_headers import Fields, numbers, read_text_header, whole, wholes
+from medseg.io.time_series import choose_volume
 from medseg.verdict import OK, Verdict
 
 _TYPES = {
@@ -34,64 +36,74 @@ _SYNONYMS = {
     "Rotation": "TransformMatrix", "Orientation": "TransformMatrix", "Position": "Offset", "Origin": "Offset",
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
 }  # fmt: skip
+_MOST_DIMENSIONS = 10
 
 
-def read(path: Path) -> Raster:
+def read(path: Path, *, series: int | None = None) -> Raster:
     """Read one MetaImage.
+
+    Parameters
+    ----------
+    path
+        The file; of a pair the header.
+    series
+        Of a file with a fourth dimension, the volume to take, counted from 1.
 
     Raises
     ------
     InputRefused
-        ``bad-header``, ``truncated``, ``corrupt``, ``size-mismatch``, ``four-dimensional``,
-        ``not-an-image`` (vectors), ``unsupported-encoding`` (text, several data files).
+        ``bad-header``, ``truncated``, ``corrupt``, ``size-mismatch``, ``too-large``, ``four-dimensional``,
+        ``not-an-image`` (vectors), ``unsupported-encoding`` (several compressed data files).
     """
-    try:
-        return _read(path)
-    except InputRefused:
-        raise
-    except (ValueError, KeyError) as error:
-        detail = f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise _refused(path, "bad-header", f"{detail}. The header is damaged or not MetaImage's") from None
+    with header_of(path, "MetaImage"):
+        return _read(path, series)
 
 
-def _read(path: Path) -> Raster:
-    text, size = read_text_header(path, lambda line: line.partition("=")[0].strip() == "ElementDataFile")
-    fields = {}
-    for line in text.splitlines():
+def _read(path: Path, series: int | None) -> Raster:
+    lines, size = read_text_header(path, lambda line: line.partition("=")[0].strip() == "ElementDataFile")
+    fields = Fields()
+    for line in lines:
         key, _, value = line.partition("=")
         fields[_SYNONYMS.get(key.strip(), key.strip())] = value.strip()
-    sizes = tuple(int(n) for n in fields["DimSize"].split())
-    dimensions = int(fields["NDims"])
-    if len(sizes) != dimensions or min(sizes) < 1 or dimensions < 2:
-        raise ValueError(f"DimSize {sizes} for NDims {dimensions}")
-    if any(n > 1 for n in sizes[3:]):
-        raise _refused(path, "four-dimensional", f"{' x '.join(map(str, sizes))} values, expected one volume")
+    dimensions = whole(fields["NDims"], "NDims")
+    sizes = wholes(fields["DimSize"], "DimSize")
+    if len(sizes) != dimensions or not 2 <= dimensions <= _MOST_DIMENSIONS or min(sizes) < 1:
+        raise HeaderFault(f"{len(sizes)} sizes (DimSize) for {dimensions} dimensions (NDims), of at least 1")
     channels = _channels(path, fields)
     i, j, k = (*sizes, 1)[:3]
+    if any(n > 1 for n in sizes[4:]):
+        raise refused(path, "not-an-image", f"{' x '.join(map(str, sizes))} values, expected a scan")
+    count = sizes[3] if dimensions > 3 else 1
+    chosen = choose_volume(path, count, series)
     affine, verdict, known = _affine(fields, dimensions)
-    data_path, flat = _voxels(path, fields, size, i * j * k * channels)
-    data = flat.reshape((channels, i, j, k), order="F")
+    files = _data_files(path, fields, size, sizes)
+    flat = read_data_files(files, i * j * k * channels * count, _number(fields, files.encoding))
+    data = flat.reshape((channels, i, j, k, count), order="F")
+    data = data[..., 0] if count == 1 else data[..., chosen].copy(order="K")
+    if channels == 4 and fields.get("Comment") != _CHANNELS_MARK:
+        data = data[:3]
+        verdict += Verdict.of("warning", "alpha-ignored", "the alpha channel of the colours is left out")
     return Raster(
-        data=data[:3] if channels == 4 and fields.get("Comment") != _CHANNELS_MARK else data,
+        data=data,
         affine=affine,
         path=path,
-        paths=(path,) if data_path == path else (path, data_path),
+        paths=tuple(dict.fromkeys((path, *files.paths))),
         format="metaimage",
-        header={
-            "metaimage": {key: fields[key] for key in _GRID_KEYS if key in fields} | {"NDims": dimensions}
-        },
+        header={"metaimage": _grid_facts(fields, dimensions)},
         verdict=verdict,
         is_2d=dimensions == 2,
         spacing_known=known,
     )
 
 
-def _channels(path: Path, fields: Mapping[str, str]) -> int:
-    channels = int(fields.get("ElementNumberOfChannels", "1"))
-    colours = channels == 3 and fields["ElementType"].removesuffix("_ARRAY") == "MET_UCHAR"
+def _channels(path: Path, fields: Fields) -> int:
+    channels = whole(fields.get("ElementNumberOfChannels", "1"), "ElementNumberOfChannels")
+    if not 1 <= channels <= 1 << 16:
+        raise HeaderFault(f"{channels} channels, expected at least one")
+    colours = channels in (3, 4) and fields["ElementType"].removesuffix("_ARRAY") == "MET_UCHAR"
     if channels == 1 or colours or fields.get("Comment") == _CHANNELS_MARK:
         return channels
-    raise _refused(path, "not-an-image", f"{channels} numbers at every voxel, expected a scan")
+    raise refused(path, "not-an-image", f"{channels} numbers at every voxel, expected a scan")
 
 
 def _affine(fields: Mapping[str, str], dimensions: int) -> tuple[NDArray[np.float64], Verdict, bool]:
@@ -99,12 +111,12 @@ def _affine(fields: Mapping[str, str], dimensions: int) -> tuple[NDArray[np.floa
     count = min(dimensions, 3)
     steps = _floats(fields, "ElementSpacing", dimensions) or _floats(fields, "ElementSize", dimensions)
     known = steps is not None
-    steps = steps or [1.0] * dimensions
+    steps = steps or (1.0,) * dimensions
     if not all(np.isfinite(steps)) or min(steps) <= 0:
-        raise ValueError(f"ElementSpacing {steps}: expected positive numbers")
+        raise HeaderFault(f"ElementSpacing {steps}: expected positive numbers")
     centre = _floats(fields, "CenterOfRotation", dimensions)
     if centre is not None and any(centre):
-        raise ValueError(f"CenterOfRotation {centre}: medseg reads only 0")
+        raise HeaderFault(f"CenterOfRotation {centre}: medseg reads only 0")
     rotation = _floats(fields, "TransformMatrix", dimensions**2)
     verdict = OK
     if rotation is None:
@@ -114,43 +126,63 @@ def _affine(fields: Mapping[str, str], dimensions: int) -> tuple[NDArray[np.floa
     # A row of the file is the direction of one array axis, hence the transposition.
     directions = np.eye(dimensions) if rotation is None else np.reshape(rotation, (dimensions, dimensions)).T
     matrix[:count, :count] = directions[:count, :count] * steps[:count]
-    matrix[:count, 3] = (_floats(fields, "Offset", dimensions) or [0.0] * dimensions)[:count]
+    matrix[:count, 3] = (_floats(fields, "Offset", dimensions) or (0.0,) * dimensions)[:count]
     return np.asarray(_LPS_TO_RAS @ matrix), verdict, known
 
 
-def _floats(fields: Mapping[str, str], key: str, count: int) -> list[float] | None:
+def _floats(fields: Mapping[str, str], key: str, count: int) -> tuple[float, ...] | None:
     if key not in fields:
         return None
-    numbers = [float(word) for word in fields[key].split()]
-    if len(numbers) != count:
-        raise ValueError(f"{key} has {len(numbers)} numbers, expected {count}")
-    return numbers
+    found = numbers(fields[key], key)
+    if len(found) != count:
+        raise HeaderFault(f"{key} has {len(found)} numbers, expected {count}")
+    return found
 
 
-def _voxels(path: Path, fields: Mapping[str, str], size: int, count: int) -> tuple[Path, NDArray[Any]]:
-    name = fields["ElementDataFile"]
-    if name.upper().startswith("LIST") or "%" in name or not _true(fields, "BinaryData", "True"):
-        raise _refused(
-            path, "unsupported-encoding", "voxels as text or in several files; save it as one binary file"
-        )
+def _grid_facts(fields: Fields, dimensions: int) -> dict[str, Any]:
+    """The fields of the grid in the file's own numbers, for three dimensions at most."""
+    count = min(dimensions, 3)
+    facts: dict[str, Any] = {"NDims": count}
+    rotation = _floats(fields, "TransformMatrix", dimensions**2)
+    if rotation is not None:
+        square = np.reshape(rotation, (dimensions, dimensions))
+        facts["TransformMatrix"] = _words(square[:count, :count].ravel())
+    for key, synonym in (("Offset", "Offset"), ("ElementSpacing", "ElementSize")):
+        found = _floats(fields, key, dimensions) or _floats(fields, synonym, dimensions)
+        if found is not None:
+            facts[key] = _words(found[:count])
+    return facts
+
+
+def _number(fields: Fields, encoding: Encoding) -> np.dtype[Any]:
     code = _TYPES.get(fields["ElementType"].removesuffix("_ARRAY"))
     if code is None:
-        raise ValueError(f"ElementType {fields['ElementType']!r} cannot be read as a scan")
-    number = np.dtype((">" if _true(fields, "BinaryDataByteOrderMSB", "False") else "<") + code)
-    local = name.upper() == "LOCAL"
-    data_path, offset = (path, size) if local else (beside(path, name), 0)
-    compression = "zlib" if _true(fields, "CompressedData", "False") else "none"
-    skip = int(fields.get("HeaderSize", "0"))
-    if skip == -1 and compression == "none":
-        offset = max(offset, data_path.stat().st_size - count * number.itemsize)
-    with ByteStream(data_path, offset=offset, compression=compression) as stream:
-        stream.skip(max(0, skip))
-        flat = stream.read_array(count, number)
-        stream.finish()
-    return data_path, flat.astype(number.newbyteorder("="), copy=False)
+        raise HeaderFault("the field 'ElementType' is none of MetaImage's numbers")
+    big = encoding != "text" and _true(fields, "BinaryDataByteOrderMSB", "False")
+    return np.dtype((">" if big else "<") + code)
 
 
-def _true(fields: Mapping[str, str], key: str, default: str) -> bool:
+def _data_files(path: Path, fields: Fields, size: int, sizes: tuple[int, ...]) -> DataFiles:
+    name, encoding = fields["ElementDataFile"], _encoding(fields)
+    skip = whole(fields.get("HeaderSize", "0"), "HeaderSize")
+    if name.upper() == "LOCAL":
+        return DataFiles((path,), encoding, size, byte_skip=skip)
+    names = lines_after(path, size) if name.split()[:1] == ["LIST"] else []
+    paths = listed(path, name, names, sizes) or (beside(path, name),)
+    if len(paths) > 1 and encoding != "none":
+        raise refused(
+            path, "unsupported-encoding", "several data files that are not raw; save it as one .mha"
+        )
+    return DataFiles(paths, encoding, byte_skip=skip)
+
+
+def _encoding(fields: Fields) -> Encoding:
+    if not _true(fields, "BinaryData", "True"):
+        return "text"
+    return "zlib" if _true(fields, "CompressedData", "False") else "none"
+
+
+def _true(fields: Fields, key: str, default: str) -> bool:
     return fields.get(key, default).lower() in ("true", "1")
 
 
@@ -190,7 +222,7 @@ def write(
 
 
 def _grid_fields(geometry: Geometry, stored: Mapping[str, Any] | None) -> dict[str, Any]:
-    if stored is not None:
+    if stored:
         affine, _, known = _affine(stored, stored["NDims"])
         same = np.array_equal(affine, geometry.affine) and known == geometry.spacing_known
         if same and (stored["NDims"] == 2) == geometry.is_2d:
@@ -212,9 +244,5 @@ def _grid_fields(geometry: Geometry, stored: Mapping[str, Any] | None) -> dict[s
     return fields
 
 
-def _words(numbers: NDArray[np.float64]) -> str:
-    return " ".join(repr(float(n) + 0.0) for n in numbers)
-
-
-def _refused(path: Path, code: str, message: str) -> InputRefused:
-    return InputRefused(f"{path.name}: {message}", code=code, path=path)
+def _words(values: Iterable[float]) -> str:
+    return " ".join(repr(float(n) + 0.0) for n in values)

@@ -112,15 +112,13 @@ def _load_file(kind: Format, path: Path, number: int | None) -> Raster:
         from medseg.io import images
 
         return images.read(path, series=number)
-    if number not in (None, 1):
-        raise UsageError(f"{path.name}: series={number}, there is only one image in the file")
     if kind == "nrrd":
         from medseg.io import nrrd
 
-        return nrrd.read(path)
+        return nrrd.read(path, series=number)
     from medseg.io import metaimage
 
-    return metaimage.read(path)
+    return metaimage.read(path, series=number)
 
 
 def load_labels(
@@ -181,9 +179,9 @@ def save(
 
         nifti_writer.write(path, data, geometry, facts=facts, labels=labels[0] if labels else None)
     elif kind == "nrrd":
-        from medseg.io import nrrd
+        from medseg.io import nrrd_writer
 
-        nrrd.write(path, data, geometry, labels=labels)
+        nrrd_writer.write(path, data, geometry, facts=facts, labels=labels)
     elif kind == "metaimage":
         from medseg.io import metaimage
 

@@ -265,11 +265,3 @@ class _Inflated:
                 raise _Damaged("is followed by other bytes")
             self._engine = self._fresh()
             return True
-
-
-def read_text_header(path: Path, is_last: Callable[[str], bool]) -> tuple[str, int]:
-    """As `text_headers.read_text_header`, in one text."""
-    from medseg.io import text_headers
-
-    lines, size = text_headers.read_text_header(path, is_last)
-    return "\n".join(lines), size

@@ -72,24 +72,3 @@ def read_text_header(path: Path, is_last: Callable[[str], bool]) -> tuple[list[s
             if is_last(text):
                 return lines, file.tell()
     raise refused(path, "bad-header", "the header does not end")
-
-
-def lines_after(path: Path, position: int) -> list[str]:
-    """The lines that are not empty from a position to the end of the file (names of data files)."""
-    with path.open("rb") as file:
-        file.seek(position)
-        rest = file.read(_LARGEST_HEADER + 1)
-    if len(rest) > _LARGEST_HEADER:
-        raise refused(path, "bad-header", "the list of data files does not end")
-    return [line.strip() for line in rest.decode("utf-8", errors="replace").splitlines() if line.strip()]
-
-
-def beside(path: Path, name: str) -> Path:
-    """The data file that a header names: it has to be in the header's own folder or below it."""
-    data_path = path.parent / name
-    inside = ".." not in Path(name).parts and not Path(name).is_absolute() and "\0" not in name
-    if not inside or not data_path.resolve().is_relative_to(path.parent.resolve()):
-        raise refused(path, "bad-header", "the header names a data file outside its own folder")
-    if not data_path.is_file():
-        raise refused(path, "truncated", "the data file that its header names is not there")
-    return data_path
