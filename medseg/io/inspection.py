@@ -112,7 +112,7 @@ def _inspect_dicom(path: Path, allow: frozenset[str], pixels: bool | None) -> In
         with readable(path):
             listing = dicom.find(path)
     except InputRefused as refusal:
-        return Inspection(path, Verdict.refusal(refusal), ())
+        return Inspection(path, Verdict.refusal(refusal), _label_object(path, refusal, allow))
     found = listing.series or listing.aside
     decode = _bytes_of(found) <= _DECODED_BYTES if pixels is None else pixels
     reader = dicom.load if decode else dicom.survey
@@ -121,11 +121,34 @@ def _inspect_dicom(path: Path, allow: frozenset[str], pixels: bool | None) -> In
         for item in found
     )
     aside = summarise(listing)
+    if not listed:
+        try:
+            dicom.choose(path, listing, None)
+        except InputRefused as refusal:
+            return Inspection(path, Verdict.refusal(refusal), (), aside)
+    reason = dicom.ambiguity(found)
+    verdict = listed[0].verdict if reason is None else Verdict("refused", (reason,))
+    return Inspection(path, verdict, listed, aside)
+
+
+def _label_object(path: Path, refusal: InputRefused, allow: frozenset[str]) -> tuple[SeriesInspection, ...]:
+    """A segmentation or structure set: what it holds, and what `read_labels` would say besides."""
+    from medseg.io.dicom import label_objects
+
+    found = label_objects.find(path) if refusal.code in ("segmentation", "structure-set") else None
+    if found is None:
+        return ()
+    verdict, grid, maps = Verdict.refusal(refusal), None, ""
     try:
-        dicom.choose(path, listing, None)
-    except InputRefused as refusal:
-        return Inspection(path, Verdict.refusal(refusal), listed, aside)
-    return Inspection(path, listed[0].verdict, listed, aside)
+        with readable(path):
+            raster = label_objects.read(found, allow=allow)
+        grid = Geometry(raster.data.shape[1:], raster.affine, raster.is_2d, raster.spacing_known)
+        maps = f" in {len(raster.data)} label map{'s' if len(raster.data) > 1 else ''}"
+        verdict += raster.verdict
+    except InputRefused as labels:
+        verdict += Verdict.refusal(labels)
+    summary = f"{found.modality}, {found.content}{maps}"
+    return (SeriesInspection(found.code, verdict, grid, found.modality, summary),)
 
 
 def _bytes_of(series: tuple[Series, ...]) -> int:

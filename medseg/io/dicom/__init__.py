@@ -12,12 +12,12 @@ from medseg.errors import InputRefused
 from medseg.io.dicom.aside import object_name
 from medseg.io.dicom.geometry import Stack, is_colour, stack
 from medseg.io.dicom.objects import SetAside
-from medseg.io.dicom.series import Listing, Series, choose, split
+from medseg.io.dicom.series import Listing, Series, ambiguity, choose, split
 from medseg.io.raster import Raster
 from medseg.io.refusals import refused
 from medseg.verdict import OK, Reason, Verdict
 
-__all__ = ["Listing", "Series", "choose", "find", "load", "read", "survey"]
+__all__ = ["Listing", "Series", "ambiguity", "choose", "find", "load", "read", "survey"]
 
 _FILES_NAMED = 5
 
@@ -38,8 +38,9 @@ def read(path: Path, *, series: str | int | None = None, allow: frozenset[str] =
     Raises
     ------
     InputRefused
-        ``several-series``, ``four-dimensional``, ``no-scan``, ``not-an-image``, ``bad-header``, what
-        `geometry.stack` names about places, and what `pixels.read_frames` names about pixels.
+        ``several-series``, ``four-dimensional``, ``no-scan``, ``not-an-image``, ``segmentation`` and
+        ``structure-set`` (for `read_labels`), ``bad-header``, what `geometry.stack` names about places,
+        and what `pixels.read_frames` names about pixels.
     """
     listing = find(path)
     return load(path, choose(path, listing, series), allow, listing)
@@ -143,6 +144,12 @@ def _warnings(placed: Stack, missing: tuple[str, ...]) -> Verdict:
 def _refuse_object(path: Path, set_aside: tuple[SetAside, ...]) -> None:
     """Refuse one file that is DICOM and no scan; a DICOMDIR stands for what it lists."""
     codes = [item.code for item in set_aside if item.source.path == path and item.source.name == path.name]
+    if codes and codes[0] in ("segmentation", "structure-set"):
+        from medseg.io.dicom import label_objects
+
+        found = label_objects.find(path)
+        assert found is not None
+        raise found.refusal()
     if codes and codes[0] != "directory":
         text = f"a DICOM object that is no scan ({object_name(codes[0])})"
         raise refused(path, "not-an-image", text)

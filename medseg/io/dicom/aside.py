@@ -30,9 +30,10 @@ NAMES: dict[str, tuple[str, str]] = {
     "unreadable": ("file that cannot be read", "files that cannot be read"),
 }
 _CURES = {
-    "segmentation": "medseg.read_labels reads it",
-    "structure-set": "medseg.read_labels reads it",
+    "segmentation": "medseg.read_labels reads these",
+    "structure-set": "medseg.read_labels reads these",
 }
+_ORDER = tuple(NAMES)
 _IDS_NAMED = 5
 
 
@@ -57,7 +58,7 @@ def summarise(listing: Listing) -> tuple[Aside, ...]:
         for series in listing.aside:
             images.setdefault(series.aside, []).append(series.id)
             counts[series.aside] += len(series.frames)
-    counts.update(item.code for item in listing.set_aside)
+    counts.update(item.code for item in sorted(listing.set_aside, key=lambda item: _ORDER.index(item.code)))
     return tuple(
         Aside(code, count, _message(code, count, images.get(code, []))) for code, count in counts.items()
     )
@@ -73,4 +74,4 @@ def _message(code: str, count: int, ids: list[str]) -> str:
     if ids:
         named = ", ".join(ids[:_IDS_NAMED]) + (", ..." if len(ids) > _IDS_NAMED else "")
         return f"{text}, series {named}"
-    return f"{text}; {_CURES[code]}" if code in _CURES else text
+    return f"{text} ({_CURES[code]})" if code in _CURES else text

@@ -152,9 +152,23 @@ def choose(path: Path, found: Listing, series: str | int | None) -> Series:
     if series is not None:
         return _named(path, found, str(series))
     among = found.series or found.aside
-    if len(among) > 1:
-        raise _several(path, among)
+    reason = ambiguity(among)
+    if reason is not None:
+        raise _undecided(path, reason, among, among)
     return among[0]
+
+
+def ambiguity(among: Sequence[Series]) -> Reason | None:
+    """Why nobody can tell which of several series is meant; None for one."""
+    if len(among) == 1:
+        return None
+    cure = "expected one. Choose with series=N or its UID"
+    if not all(item.volume for item in among) or among[-1].volume != (len(among), len(among)):
+        return Reason("several-series", f"{len(among)} series, {cure}")
+    slices = max(len(item.frames) for item in among)
+    each = f"each of {slices} slices" if slices > 1 else "all at one position"
+    code = "four-dimensional" if slices > 1 else "repeated-positions"
+    return Reason(code, f"{len(among)} volumes in time in one series, {each}, {cure}")
 
 
 def _named(path: Path, found: Listing, name: str) -> Series:
@@ -164,27 +178,17 @@ def _named(path: Path, found: Listing, name: str) -> Series:
     if name in by_name:
         return by_name[name]
     of_uid = [item for item in numbered if item.uid == name]
-    if of_uid:
-        raise _several(path, of_uid, numbered)
+    reason = ambiguity(of_uid) if of_uid else None
+    if reason is not None:
+        raise _undecided(path, reason, of_uid, numbered)
     raise UsageError(f"{path.name}: series={name} is not there; there is {_listed(numbered, numbered)}")
 
 
-def _several(path: Path, among: Sequence[Series], numbered: Sequence[Series] | None = None) -> InputRefused:
-    numbered = numbered or among
+def _undecided(
+    path: Path, reason: Reason, among: Sequence[Series], numbered: Sequence[Series]
+) -> InputRefused:
     listed = _listed(among, numbered)
-    if all(item.volume for item in among) and among[-1].volume == (len(among), len(among)):
-        slices = len(among[0].frames)
-        what = (
-            f"{len(among)} volumes in time in one series, each of {slices} slice{'s' if slices > 1 else ''}"
-        )
-        code = "four-dimensional" if slices > 1 else "repeated-positions"
-    else:
-        what, code = f"{len(among)} series", "several-series"
-    return InputRefused(
-        f"{path.name}: {what}, expected one. Choose with series=N or its UID: {listed}",
-        code=code,
-        path=path,
-    )
+    return InputRefused(f"{path.name}: {reason.message}: {listed}", code=reason.code, path=path)
 
 
 def _listed(among: Sequence[Series], numbered: Sequence[Series]) -> str:

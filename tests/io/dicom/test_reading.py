@@ -190,6 +190,13 @@ def test_gaps_are_filled_where_that_is_allowed(series: Series, allow: str, plane
     assert found.geometry.spacing[2] == pytest.approx(5)
 
 
+def test_labels_are_never_interpolated(series: Series) -> None:
+    folder = series(depths=(0, 5, 20, 25, 30), RescaleIntercept=0)[0].parent
+    with pytest.raises(medseg.InputRefused) as refusal:
+        medseg.read_labels(folder, allow=["missing-slices"])
+    assert refusal.value.code == "missing-slices"
+
+
 def test_uneven_slices_are_resampled_where_that_is_allowed(series: Series) -> None:
     folder = series(depths=(0, 2, 4.5, 8))[0].parent
     found = medseg.read(folder, allow=["uneven-spacing"])
