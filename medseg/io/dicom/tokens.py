@@ -109,7 +109,7 @@ class Window:
             if offset + 12 > len(self._block):
                 raise BadHeader("the file ends within its header")
             return group << 16 | number, vr, at + 12, _FOUR[coding.order](self._block, offset + 8)[0]
-        if group == 0xFFFE:  # delimiters have none
+        if group == 0xFFFE or not group:  # delimiters and padding have none
             return group << 16 | number, b"", at + 8, _FOUR[coding.order](self._block, offset + 4)[0]
         raise BadHeader("an element without a known value representation")
 
@@ -171,6 +171,8 @@ def index(
         if below <= UNDEFINED and window.item(at, coding)[0] >= below:
             return found, at  # what follows may be written in another way
         tag, vr, value, length = window.element(at, coding)
+        if not tag:
+            break
         if tag in _PIXELS and not in_item:
             found[tag] = (vr, value, length)
             return found, value
