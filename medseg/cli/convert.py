@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,10 +13,15 @@ from medseg.cli.console import print_json, print_verdict
 from medseg.cli.options import Allow, Json, Overwrite, Quiet, Series, listed, series_choice
 from medseg.cli.progress import working
 
+if TYPE_CHECKING:
+    from medseg.volume import LabelMap, Volume
+
 EXAMPLES = """[bold]Examples[/bold]
 medseg convert dicom_folder ct.nii.gz
 medseg convert scan.nrrd scan.nii.gz --overwrite
-medseg convert labels.nii.gz labels.seg.nrrd --labels"""
+medseg convert labels.nii.gz labels.seg.nrrd --labels
+medseg convert structures.dcm organs.nii.gz --scan ct_folder
+medseg convert overlapping.seg.nrrd lesion.nii.gz --layer 2"""
 
 
 def command(
@@ -27,9 +33,28 @@ def command(
         bool,
         typer.Option(
             "--labels",
-            help="SRC is a label map: keep its structures' names and colours. Implied by .seg.nrrd.",
+            help="SRC is a label map: keep its structures' names and colours. Implied by .seg.nrrd and by "
+            "DICOM segmentations and structure sets.",
         ),
     ] = False,
+    scan: Annotated[
+        Path | None,
+        typer.Option(
+            "--scan",
+            metavar="PATH",
+            help="The scan on whose grid the labels lie; a structure set's is looked for in its folder.",
+        ),
+    ] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            "--layer",
+            metavar="N",
+            min=1,
+            help="Where structures overlap: only the Nth label map. Without it, .seg.nrrd takes all in one "
+            "file, other formats one file each: DST_1, DST_2, ...",
+        ),
+    ] = None,
     series: Series = None,
     allow: Allow = None,
     overwrite: Overwrite = False,
@@ -41,24 +66,60 @@ def command(
     The output is read back and compared before it takes its name.
     """
     with working(quiet):
-        item = (
-            medseg.read_labels(source, series=series_choice(series), allow=listed(allow))
-            if labels or target.name.endswith(".seg.nrrd")
-            else medseg.read(source, series=series_choice(series), allow=listed(allow))
-        )
-        written = medseg.write(item, target, overwrite=overwrite)
+        items: Sequence[Volume | LabelMap]
+        if labels or scan is not None or layer is not None or _holds_labels(source, target):
+            items = _read_labels(source, layer, series_choice(series), listed(allow), scan)
+        else:
+            items = (medseg.read(source, series=series_choice(series), allow=listed(allow)),)
+        written = _write(items, target, overwrite)
+    first = items[0]
     if as_json:
         print_json(
             {
                 "format_version": 1,
                 "input": str(source),
-                "output": str(written),
-                "verdict": item.verdict.status,
-                "reasons": [reason.to_json() for reason in item.verdict.reasons],
-                "shape": list(item.geometry.shape),
-                "affine": item.geometry.affine.tolist(),
+                "output": str(written[0]),
+                "outputs": [str(path) for path in written],
+                "verdict": first.verdict.status,
+                "reasons": [reason.to_json() for reason in first.verdict.reasons],
+                "shape": list(first.geometry.shape),
+                "affine": first.geometry.affine.tolist(),
             }
         )
     else:
-        print_verdict(str(source), item.verdict)
-        typer.echo(str(written))
+        print_verdict(str(source), first.verdict)
+        for path in written:
+            typer.echo(str(path))
+
+
+def _holds_labels(source: Path, target: Path) -> bool:
+    from medseg.io.readers import is_label_file
+
+    return target.name.lower().endswith(".seg.nrrd") or is_label_file(source)
+
+
+def _read_labels(
+    source: Path, layer: int | None, series: str | int | None, allow: Sequence[str], scan: Path | None
+) -> tuple[LabelMap, ...]:
+    if layer is None:
+        return medseg.read_label_layers(source, series=series, allow=allow, scan=scan)
+    return (medseg.read_labels(source, series=series, allow=allow, scan=scan, layer=layer),)
+
+
+def _write(items: Sequence[Volume | LabelMap], target: Path, overwrite: bool) -> list[Path]:
+    """One file; where label maps overlap and the format holds one, a file for each."""
+    from medseg.io.files import extension
+    from medseg.volume import LabelMap
+
+    maps = [item for item in items if isinstance(item, LabelMap)]
+    ending = extension(target)
+    if len(items) == 1:
+        return [medseg.write(items[0], target, overwrite=overwrite)]
+    if ending == ".seg.nrrd":
+        return [medseg.write(maps, target, overwrite=overwrite)]
+    stem = target.name[: len(target.name) - len(ending)]
+    targets = [target.with_name(f"{stem}_{n}{target.name[len(stem) :]}") for n in range(1, len(maps) + 1)]
+    there = [path for path in targets if path.exists()]
+    if there and not overwrite:
+        raise medseg.UsageError(f"{there[0]}: exists already; overwrite=True (--overwrite) replaces it")
+    return [medseg.write(item, path, overwrite=overwrite) for item, path in zip(maps, targets, strict=True)]

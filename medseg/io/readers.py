@@ -121,6 +121,17 @@ def _load_file(kind: Format, path: Path, number: int | None) -> Raster:
     return metaimage.read(path, series=number)
 
 
+def is_label_file(path: Path) -> bool:
+    """Whether a file is a segmentation by its kind: ``.seg.nrrd``, DICOM segmentation or structure set."""
+    if not path.exists() or extension(path) == ".seg.nrrd":
+        return extension(path) == ".seg.nrrd"
+    if path.is_dir() or locate(path) != "dicom":
+        return False
+    from medseg.io.dicom import label_objects
+
+    return label_objects.find(path) is not None
+
+
 def load_labels(
     kind: Format,
     path: Path,
@@ -129,7 +140,14 @@ def load_labels(
     scan: Path | None = None,
 ) -> Raster:
     """Read a segmentation with the reader of its format, on the grid of ``scan`` where one is given."""
-    raster = load(kind, path, series, allow)
+    if kind == "dicom":
+        from medseg.io.dicom import label_objects
+
+        found = label_objects.find(path)
+        if found is not None:
+            return label_objects.read(found, scan=scan, series=series, allow=allow)
+    # Between two labels there is nothing to interpolate.
+    raster = load(kind, path, series, allow - {"missing-slices", "uneven-spacing"})
     if scan is not None:
         check_same_grid(raster, scan, allow)
     return raster

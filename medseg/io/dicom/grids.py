@@ -71,7 +71,8 @@ def grid_of_scan(path: Path, scan: ScanChoice, references: References) -> tuple[
     found = _series(path, scan, references)
     verdict = _check_references(path, found, references, scan.named)
     placed = stack(found.frames, scan.allow)
-    return grid_of(path, placed), placed.verdict + verdict
+    faults = placed.faults if found.fault is None else (found.fault,)
+    return grid_of(path, replace(placed, faults=faults)), placed.verdict + verdict
 
 
 def _series(path: Path, scan: ScanChoice, references: References) -> series.Series:

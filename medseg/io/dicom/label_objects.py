@@ -31,6 +31,8 @@ class LabelObject:
         Where its scan is looked for: the folder or archive that was named, else the file's folder.
     code
         As in `SetAside`: ``"segmentation"`` or ``"structure-set"``.
+    structures
+        How many segments or structures it lists.
     parsed
         Its header.
     """
@@ -38,21 +40,23 @@ class LabelObject:
     path: Path
     home: Path
     code: str
+    structures: int
     parsed: Parsed = field(repr=False)
 
     @property
-    def structures(self) -> int:
-        """How many segments or structures it lists."""
-        sequence = tags.SegmentSequence if self.code == "segmentation" else tags.StructureSetROISequence
-        return len(self.parsed.dataset.items(sequence))
+    def modality(self) -> str:
+        """DICOM's code for what it is."""
+        return "SEG" if self.code == "segmentation" else "RTSTRUCT"
+
+    @property
+    def content(self) -> str:
+        """What it holds, for people."""
+        return f"{self.structures} structure{'' if self.structures == 1 else 's'}"
 
     def refusal(self) -> InputRefused:
         """What to say to who wants to read it as a scan."""
-        text = (
-            f"{_KINDS[self.code]} of {self.structures} structures, no scan; read it with "
-            "medseg.read_labels, or convert it with medseg convert --labels"
-        )
-        return refused(self.path, self.code, text)
+        text = f"{_KINDS[self.code]} of {self.content}, no scan; read it with medseg.read_labels"
+        return refused(self.path, self.code, f"{text}, or convert it with medseg convert --labels")
 
 
 def find(path: Path) -> LabelObject | None:
@@ -68,8 +72,8 @@ def find(path: Path) -> LabelObject | None:
     if path.is_file() and not is_archive(path):
         parsed = files.read_object(path)
         code = object_kind(parsed)
-        if code in _KINDS:
-            return LabelObject(path, path.parent, code, parsed)
+        if code is not None and code in _KINDS:
+            return _label_object(path, path.parent, code, parsed)
         if code != "directory":
             return None
     aside = [item for item in files.scan(path).set_aside if item.code in _KINDS]
@@ -80,7 +84,16 @@ def find(path: Path) -> LabelObject | None:
     if not aside:
         return None
     source = aside[0].source
-    return LabelObject(source.path, path, aside[0].code, read_dataset(source))
+    return _label_object(source.path, path, aside[0].code, read_dataset(source))
+
+
+def _label_object(path: Path, home: Path, code: str, parsed: Parsed) -> LabelObject:
+    sequence = tags.SegmentSequence if code == "segmentation" else tags.StructureSetROISequence
+    try:
+        structures = len(parsed.dataset.items(sequence))
+    except BadHeader as fault:
+        raise refused(path, fault.code, f"{fault}; export it again") from None
+    return LabelObject(path, home, code, structures, parsed)
 
 
 def read(
