@@ -99,7 +99,8 @@ class LoadVolumed(MapTransform):
     keys
         Of scans: a path each, or several, which become channels. Loaded as float32 (C, I, J, K).
     label_keys
-        Of segmentations: a path each. Loaded as int32 (1, I, J, K) with the file's own ids.
+        Of segmentations: a path each. Loaded as int32 (1, I, J, K) with the file's own ids. DICOM
+        segmentations and structure sets come on the grid of the first scan.
     allow
         As in `medseg.read`.
     series
@@ -134,6 +135,7 @@ class LoadVolumed(MapTransform):
     ) -> None:
         super().__init__(scans_then_labels(keys, label_keys), allow_missing_keys)
         self.label_keys = ensure_tuple(label_keys)
+        self.scan_keys = self.keys[: len(self.keys) - len(self.label_keys)]
         self.allow = tuple(sorted(check_allow(allow)))
         self.series = series
         self.one_grid = one_grid
@@ -141,10 +143,13 @@ class LoadVolumed(MapTransform):
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """The case, with a MetaTensor under each key in the place of its paths."""
         case = dict(data)
+        scan = next((_paths(data[key])[0] for key in self.scan_keys if key in data), None)
         seen: list[tuple[str, Volume | LabelMap]] = []
         for key in self.key_iterator(case):
             try:
-                items = self._read(key, case[key])
+                items = (
+                    self._labels(key, case[key], scan) if key in self.label_keys else self._scans(case[key])
+                )
                 seen = [*(seen if self.one_grid else ()), *items]
                 _check_one_grid(seen)
                 case[key] = self._tensor(key, case[key], items)
@@ -157,13 +162,17 @@ class LoadVolumed(MapTransform):
                 ) from error
         return case
 
-    def _read(self, key: Any, value: Any) -> list[tuple[str, Volume | LabelMap]]:
-        paths = _paths(value)
-        if key not in self.label_keys:
-            return [(path.name, read(path, series=self.series, allow=self.allow)) for path in paths]
-        if len(paths) > 1:
-            raise UsageError(f"{key!r}: {len(paths)} label files, expected one that holds all ids")
-        return [(path.name, read_labels(path, allow=self.allow)) for path in paths]
+    def _scans(self, value: Any) -> list[tuple[str, Volume | LabelMap]]:
+        return [(path.name, read(path, series=self.series, allow=self.allow)) for path in _paths(value)]
+
+    def _labels(self, key: Any, value: Any, scan: Path | None) -> list[tuple[str, Volume | LabelMap]]:
+        path, *others = _paths(value)
+        if others:
+            raise UsageError(f"{key!r}: {1 + len(others)} label files, expected one that holds all ids")
+        if scan is None or not files.is_dicom_file(path):
+            return [(path.name, read_labels(path, allow=self.allow))]
+        # DICOM's segmentations leave out empty slices, its contours have no grid: the scan completes both.
+        return [(path.name, read_labels(path, scan=scan, series=self.series, allow=self.allow))]
 
     def _tensor(self, key: Any, value: Any, items: list[tuple[str, Volume | LabelMap]]) -> Any:
         array = _channels(items)

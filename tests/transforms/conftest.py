@@ -74,12 +74,16 @@ def _slice(path: Path, pixels: NDArray[np.int16], lps: NDArray[np.float64], k: i
     item = FileDataset(path, {}, file_meta=meta, preamble=bytes(128))
     item.SOPClassUID, item.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
     item.PatientName, item.PatientID, item.SeriesDescription = CANARY, CANARY, CANARY
+    item.PatientBirthDate = item.PatientSex = item.AccessionNumber = item.ReferringPhysicianName = ""
+    item.StudyInstanceUID, item.StudyID, item.StudyDate, item.StudyTime = "1.2.4", "", "", ""
     item.Modality, item.SeriesInstanceUID, item.FrameOfReferenceUID = "CT", series, "1.2.3"
+    item.ImageType, item.SeriesNumber, item.InstanceNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], 1, k + 1
     item.Rows, item.Columns = pixels.shape
     along, down = np.linalg.norm(lps[:3, :2], axis=0)
     item.PixelSpacing = [f"{down:.10g}", f"{along:.10g}"]
     item.ImageOrientationPatient = [f"{x:.10g}" for x in (*(lps[:3, 0] / along), *(lps[:3, 1] / down))]
     item.ImagePositionPatient = [f"{x:.10g}" for x in (lps @ (0, 0, k, 1))[:3]]
+    item.SliceThickness = 2.3
     item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
     item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 1
     item.RescaleSlope, item.RescaleIntercept = 1, 0

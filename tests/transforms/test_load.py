@@ -338,3 +338,51 @@ def test_real_cases_load_as_monai_loads_them(real_data: Path) -> None:
 def test_a_real_series_that_monai_misplaces_is_refused(real_data: Path) -> None:
     with pytest.raises(InputRefused, match=r"\(missing-slices\)"):
         LoadVolumed("image")({"image": real_data / "dicom" / "missing_slice"})
+
+
+def test_a_dicom_segmentation_comes_on_the_grid_of_its_scan(
+    dicom_folder: Write, voxels: NDArray[np.int16], tmp_path: Path
+) -> None:
+    """It holds one frame for each of four slices; the label map has all seven of the scan."""
+    folder = dicom_folder(voxels)
+    ids = np.zeros(SHAPE, np.uint8)
+    ids[2:5, 3:9, 1:5] = 1
+    segmentation = _dicom_segmentation(folder, ids, tmp_path / "segmentation.dcm")
+    loaded = LoadVolumed("image", label_keys="label")({"image": folder, "label": segmentation})
+    np.testing.assert_array_equal(loaded["label"][0], ids)
+    assert torch.equal(loaded["label"].affine, loaded["image"].affine)
+    alone = LoadVolumed((), label_keys="label")({"label": segmentation})["label"]
+    np.testing.assert_array_equal(alone[0], ids[:, :, 1:5])
+
+
+def _dicom_segmentation(folder: Path, ids: NDArray[np.uint8], path: Path) -> Path:
+    """A binary segmentation of one segment, (column, row, slice), by highdicom; empty slices left out."""
+    import highdicom as hd
+    from pydicom import dcmread
+    from pydicom.sr.codedict import codes
+
+    slices = [dcmread(file) for file in sorted(folder.iterdir(), key=lambda file: int(file.stem))]
+    organ = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="spleen",
+        segmented_property_category=codes.SCT.Organ,
+        segmented_property_type=codes.SCT.Spleen,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
+    )
+    made = hd.seg.Segmentation(
+        source_images=slices,
+        pixel_array=np.ascontiguousarray(ids.transpose(2, 1, 0)),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[organ],
+        series_instance_uid=hd.UID(),
+        series_number=2,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="none",
+        manufacturer_model_name="none",
+        software_versions="0",
+        device_serial_number="0",
+        omit_empty_frames=True,
+    )
+    made.save_as(path)
+    return path
