@@ -65,9 +65,10 @@ class _Bounded:
         self.seekable, self.readable = file.seekable, file.readable
 
     def read(self, count: int = -1) -> bytes:
-        if not 0 <= count <= _LARGEST_DIRECTORY:
+        if count > _LARGEST_DIRECTORY:
             raise zipfile.BadZipFile
-        return self._file.read(count)
+        # Without a count zipfile asks for the end of the archive, which is short.
+        return self._file.read(count if count >= 0 else _LARGEST_DIRECTORY)
 
 
 def _checked(path: Path, file: BinaryIO, entries: list[zipfile.ZipInfo]) -> list[Source]:
