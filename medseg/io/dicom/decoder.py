@@ -29,7 +29,7 @@ CODECS = ("jpeg", "jpeg-12", "jpeg-lossless", "jpeg-ls", "jpeg-2000")
 MEMORY_BYTES = 1 << 30
 # What a frame may take beside its stream: its pixels as 32-bit integers, twice, and as they are returned;
 # and the tables of a decoder.
-_BYTES_PER_SAMPLE, _SPARE_BYTES = 24, 96 << 20
+_BYTES_PER_SAMPLE, _SPARE_BYTES = 12, 96 << 20
 # What decoders raise on a bad stream. Anything else ends the process, which says as much.
 _BAD_STREAM = (
     ValueError, RuntimeError, OSError, SyntaxError, EOFError, TypeError, ArithmeticError, LookupError,
