@@ -81,6 +81,6 @@ class LabelMap:
 def present_ids(data: NDArray[Any]) -> tuple[int, ...]:
     """Ids other than 0 that occur in an array of unsigned integers, ascending."""
     if data.dtype.itemsize <= 2:
-        counts = np.bincount(data.ravel(), minlength=1)
+        counts = np.bincount(data.ravel(order="K"), minlength=1)  # in memory order: no copy
         return tuple(int(i) for i in np.flatnonzero(counts) if i)
     return tuple(int(i) for i in np.unique(data) if i)
