@@ -16,7 +16,7 @@ from medseg.io.dicom.objects import Source
 from medseg.io.dicom.sources import FileSource
 
 _FILE_ID = re.compile(r"[A-Za-z0-9_.\- ]{1,64}")
-_MOST_LEVELS = 64
+_ILLEGAL = set(":/\\\0")
 
 
 def is_directory(parsed: Parsed) -> bool:
@@ -35,29 +35,50 @@ def listed_files(path: Path, parsed: Parsed) -> tuple[list[Source], tuple[str, .
         ``outside-root`` where a name leads out of the folder of the DICOMDIR, by ``..``, as an absolute
         path or over a symbolic link; ``bad-header``.
     """
-    root = path.parent.resolve()
-    folders: dict[Path, dict[str, str]] = {}
+    medium = _Medium(path.parent)
     found: dict[Path, Source] = {}
     missing: dict[str, None] = {}
     for number, parts in enumerate(_file_ids(path, parsed), 1):
         if not parts:
             continue
-        if len(parts) > _MOST_LEVELS or any(part in ("", ".", "..") or ":" in part for part in parts):
+        file = medium.file(parts)
+        if file is None:
             raise _outside(path, number)
-        file = root
-        for part in parts:
-            names = folders.get(file)
-            if names is None:
-                names = folders[file] = _names(file)
-            file = file / names.get(part.lower(), part)
-        target = file.resolve()
-        if not target.is_relative_to(root):
-            raise _outside(path, number)
-        if target.is_file():
-            found.setdefault(target, FileSource.of(file))
+        if file.is_file():
+            found.setdefault(file, FileSource.of(file))
         else:
             missing[_shown(parts, number)] = None
     return list(found.values()), tuple(missing)
+
+
+class _Medium:
+    """A folder that no name leads out of. What has been looked up in it is remembered."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self._names: dict[Path, dict[str, str]] = {}
+        self._folders: dict[tuple[Path, str], Path | None] = {}
+
+    def file(self, parts: tuple[str, ...]) -> Path | None:
+        """The file of a name, there or not; None where it would be outside."""
+        place = self._root
+        for part in parts[:-1]:
+            key = place, part
+            folder = self._folders[key] if key in self._folders else self._step(*key)
+            self._folders[key] = folder
+            if folder is None:
+                return None
+            place = folder
+        return self._step(place, parts[-1])
+
+    def _step(self, folder: Path, part: str) -> Path | None:
+        if part in ("", ".", "..") or set(part) & _ILLEGAL:
+            return None
+        if folder not in self._names:
+            self._names[folder] = _names(folder)
+        # Resolved at every step, so that no folder outside is even listed.
+        place = (folder / self._names[folder].get(part.lower(), part)).resolve()
+        return place if place.is_relative_to(self._root) else None
 
 
 def _file_ids(path: Path, parsed: Parsed) -> list[tuple[str, ...]]:

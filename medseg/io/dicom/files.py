@@ -66,6 +66,8 @@ def scan(path: Path, progress: Progress | None = None) -> Found:
         else:
             sources, missing = _in_folder(path.parent, nested=False)
     found = _read_all(sources, progress)
+    if path.is_dir():
+        missing += _missing_of_media(found)
     return Found(
         frames=tuple(frame for item in found if not isinstance(item, SetAside) for frame in item),
         set_aside=tuple(item for item in found if isinstance(item, SetAside)),
@@ -104,7 +106,10 @@ def read_source(source: Source) -> tuple[Frame, ...] | SetAside:
         return SetAside(code, source) if code is not None else frames_of(source, parsed)
     except BadHeader as error:
         head = source.read(0, 132)
-        if source.name.lower().endswith(DICOM_EXTENSIONS) or is_marked(head):
+        name = source.name.lower()
+        if name.rpartition("/")[2] == "dicomdir":
+            return SetAside("unreadable", source)
+        if name.endswith(DICOM_EXTENSIONS) or is_marked(head):
             raise _refused(source, error) from None
         return SetAside("unreadable" if is_plausible(head) else "not-dicom", source)
     except OSError as error:
@@ -149,6 +154,16 @@ def _in_folder(folder: Path, *, nested: bool) -> tuple[list[Source], tuple[str, 
         elif entry.is_symlink() and not entry.is_dir():
             missing.append(entry.name)
     return sources, tuple(missing)
+
+
+def _missing_of_media(found: Sequence[tuple[Frame, ...] | SetAside]) -> tuple[str, ...]:
+    """What the DICOMDIRs in a folder list and what is not there. Nothing else is taken from them."""
+    missing: dict[str, None] = {}
+    for item in found:
+        if isinstance(item, SetAside) and item.code == "directory":
+            path = item.source.path
+            missing.update(dict.fromkeys(listed_files(path, read_object(path))[1]))
+    return tuple(missing)
 
 
 def _entries(folder: Path, nested: bool) -> Iterator[os.DirEntry[str]]:
