@@ -24,6 +24,7 @@ from medseg.io.raster import (
     to_volume,
 )
 from medseg.io.readers import check_can_hold, format_of_name, load, load_labels, locate, save
+from medseg.io.refusals import readable
 from medseg.labels import LabelSet
 from medseg.volume import LabelMap, Volume
 
@@ -134,7 +135,8 @@ def _load_labels(
     allow: frozenset[str],
     scan: str | Path | None,
 ) -> Raster:
-    raster = load_labels(locate(path), path, series, allow, None if scan is None else Path(scan))
+    with readable(path):
+        raster = load_labels(locate(path), path, series, allow, None if scan is None else Path(scan))
     if labels is not None or raster.labels is not None or raster.layers:
         return raster
     from medseg.io.sidecar import with_sidecar_names

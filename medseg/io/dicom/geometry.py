@@ -62,7 +62,7 @@ def stack(frames: Sequence[Frame], allow: frozenset[str] = frozenset()) -> Stack
         return Stack(found, None, faults=faults)
     if all(is_unplaced(f) for f in found):
         return _flat_image(found)
-    faults = _plane_faults(found)
+    faults = plane_faults(found)
     if faults:
         return Stack(found, None, faults=faults)
     return _one_slice(found) if len(found) == 1 else _several_slices(found, allow)
@@ -106,7 +106,7 @@ def _content_faults(frames: tuple[Frame, ...]) -> tuple[Reason, ...]:
     return ()
 
 
-def _plane_faults(frames: tuple[Frame, ...]) -> tuple[Reason, ...]:
+def plane_faults(frames: tuple[Frame, ...]) -> tuple[Reason, ...]:
     """What forbids to place all frames, each by itself."""
     without = sum(is_unplaced(f) or f.pixel_spacing is None for f in frames)
     if without:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import InputRefused
 from medseg.io.dicom import files, series
-from medseg.io.dicom.geometry import Stack, is_unplaced, normal_of, stack
+from medseg.io.dicom.geometry import Stack, is_unplaced, normal_of, plane_faults, stack
 from medseg.io.dicom.objects import Frame
 from medseg.io.dicom.spacing import POSITION_TOLERANCE_MM, ROUNDING_MM
 from medseg.io.raster import to_volume
@@ -137,16 +137,21 @@ def _check_references(path: Path, found: series.Series, references: References, 
 
 
 def grid_of_frames(path: Path, frames: Sequence[Frame]) -> tuple[Grid, Verdict]:
-    """The smallest even grid that holds frames, several of which may lie at one place."""
+    """The smallest even grid that holds frames (see `check_planes`), several of which may share a place."""
     placed = stack(_one_per_place(path, frames))
     return grid_of(path, placed), placed.verdict
 
 
+def check_planes(path: Path, frames: Sequence[Frame]) -> None:
+    """Refuse frames that are not all placed, each by itself, on planes of one kind; or all unplaced."""
+    faults = () if all(is_unplaced(frame) for frame in frames) else plane_faults(tuple(frames))
+    if faults:
+        raise refused(path, faults[0].code, faults[0].message)
+
+
 def _one_per_place(path: Path, frames: Sequence[Frame]) -> Sequence[Frame]:
-    if all(is_unplaced(frame) for frame in frames):
+    if is_unplaced(frames[0]):
         return frames[:1]
-    if any(is_unplaced(frame) for frame in frames):
-        raise refused(path, "no-position", "some of its frames have no position in the patient")
     normal = normal_of(frames[0])
     depths = np.array([float(normal @ frame.position) for frame in frames])  # type: ignore[operator]
     order = np.argsort(depths, kind="stable")

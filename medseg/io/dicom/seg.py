@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from medseg.io.dicom import pixels, tags
 from medseg.io.dicom.elements import BadHeader, DataSet, Parsed
-from medseg.io.dicom.grids import Grid, References, ScanChoice, grid_of_frames, grid_of_scan, places
+from medseg.io.dicom.grids import (
+    Grid,
+    References,
+    ScanChoice,
+    check_planes,
+    grid_of_frames,
+    grid_of_scan,
+    places,
+)
 from medseg.io.dicom.layers import Layers, Patch, check_size
 from medseg.io.dicom.objects import Frame
 from medseg.io.naming import Structure, label_set, rgb_of_cielab, snomed_code
@@ -75,6 +83,7 @@ def read(path: Path, parsed: Parsed, frames: Sequence[Frame], scan: ScanChoice) 
     if not frames:
         raise refused(path, "no-segments", f"{len(found.structures)} segments without a single frame")
     pixels.check_frames(frames)
+    check_planes(path, frames)
     grid, verdict = grid_of_scan(path, scan, found.references) if scan.named else grid_of_frames(path, frames)
     where = places(path, frames, grid)
     _check_repeats(path, frames, where)
