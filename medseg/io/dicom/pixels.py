@@ -3,8 +3,8 @@
 Native pixels go from the file straight into the array; compressed ones are decoded by several processes at
 once (`pool`). Beside the result there is never more than a frame per thread in memory.
 
-Grey values are as the rescale says and as they are stored: MONOCHROME1 says that low values are to be shown
-bright, which is a matter of display, so nothing is inverted (dcm2niix does the same).
+Grey values are as they are stored, and rescaled. MONOCHROME1 asks that low values be shown bright: a matter of
+display, so nothing is inverted (as in dcm2niix and pydicom; SimpleITK inverts).
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ def _fill(opened: Opened, targets: list[tuple[Frame, NDArray[Any]]], rescaled: b
         top, left, rows, columns = frame.tile or (0, 0, image.rows, image.columns)
         tile = values[top : top + rows, left : left + columns]
         if rescaled and target.dtype.kind == "f":
-            target[...] = tile * np.float64(frame.slope) + np.float64(frame.intercept)
+            exact = tile * np.float64(frame.slope)
+            exact += frame.intercept
+            target[...] = exact
         else:
             target[...] = tile
             if rescaled:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import shutil
 import struct
 import subprocess
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -323,6 +325,26 @@ def test_plain_and_deflated_frames_in_fragments_are_read(tmp_path: Path, syntax:
         streams = [s + bytes(len(s) % 2) for s in streams]
     path = made.save_streams(made.dataset(pixels), tmp_path / "a.dcm", syntax, streams)
     np.testing.assert_array_equal(read_stored(made.frames(path)), slices(pixels))
+
+
+@pytest.mark.parametrize("syntax", [None, uid.JPEG2000Lossless])
+@pytest.mark.parametrize("slope", [1, 0.5])
+def test_memory_holds_the_result_and_a_frame_per_thread(
+    tmp_path: Path, syntax: str | None, slope: float
+) -> None:
+    item = made.dataset(np.tile(smooth(), (40, 4, 4)), BitsStored=12, RescaleSlope=slope)
+    if syntax is not None:
+        item.compress(uid.UID(syntax))
+    item.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    frames = made.frames(tmp_path / "a.dcm")
+    read_frames(frames[:1])
+    tracemalloc.start()
+    found = read_frames(frames)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    threads = 2 if syntax is None else os.cpu_count() or 1
+    in_float64 = 8 * found[..., 0].size
+    assert peak < found.nbytes + 2.5 * in_float64 * min(threads, 8) + 500_000
 
 
 # --- values ---
