@@ -122,7 +122,7 @@ class DataSet:
             return None
         vr = self._elements[tag][0]
         if vr in (b"", b"UN"):
-            vr = tags.BINARY.get(tag, b"")
+            vr = tags.stored_as(tag)
         letter = _LETTERS.get(vr)
         found: Sequence[float] | None
         if letter is None:

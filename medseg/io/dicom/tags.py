@@ -202,6 +202,11 @@ BINARY: dict[int, bytes] = {
 }
 
 
+def stored_as(tag: int) -> bytes:
+    """The value representation of binary numbers, b"" for text; of private elements in whatever block."""
+    return BINARY.get(tag & 0xFFFF_00FF | 0x1000 if tag >> 16 & 1 else tag, b"")
+
+
 def keyword(tag: int) -> str:
     """What messages call a field: its keyword and its tag."""
     name = next((name for name, value in globals().items() if value == tag), "private field")
