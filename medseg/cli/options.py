@@ -24,7 +24,7 @@ Allow = Annotated[
     typer.Option(
         "--allow",
         metavar="NAME,...",
-        help="Repairs to permit: tilt, shear, non-finite (missing-slices, uneven-spacing: not yet).",
+        help="Repairs to permit: missing-slices, uneven-spacing, tilt, shear, non-finite.",
     ),
 ]
 Overrides = Annotated[

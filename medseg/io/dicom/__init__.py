@@ -136,7 +136,7 @@ def _warnings(placed: Stack, missing: tuple[str, ...]) -> Verdict:
         found.append(Reason("lossy", "the pixels have been compressed with loss"))
     if missing:
         named = ", ".join(missing[:_FILES_NAMED]) + (", ..." if len(missing) > _FILES_NAMED else "")
-        text = f"the DICOMDIR lists {len(missing)} files that are not there ({named})"
+        text = f"{len(missing)} files that should be there are missing ({named})"
         found.append(Reason("missing-files", f"{text}; slices at the ends of a scan may be among them"))
     return Verdict("warning", tuple(found)) if found else OK
 
@@ -151,5 +151,5 @@ def _refuse_object(path: Path, set_aside: tuple[SetAside, ...]) -> None:
         assert found is not None
         raise found.refusal()
     if codes and codes[0] != "directory":
-        text = f"a DICOM object that is no scan ({object_name(codes[0])})"
+        text = f"a DICOM object that is no scan: {object_name(codes[0])}"
         raise refused(path, "not-an-image", text)

@@ -30,10 +30,9 @@ NAMES: dict[str, tuple[str, str]] = {
     "unreadable": ("file that cannot be read", "files that cannot be read"),
 }
 _CURES = {
-    "segmentation": "medseg.read_labels reads these",
-    "structure-set": "medseg.read_labels reads these",
+    "segmentation": "for medseg.read_labels",
+    "structure-set": "for medseg.read_labels",
 }
-_ORDER = tuple(NAMES)
 _IDS_NAMED = 5
 
 
@@ -53,20 +52,20 @@ class Aside:
 def summarise(listing: Listing) -> tuple[Aside, ...]:
     """What was set aside, by kind: images first, then files."""
     images: dict[str, list[str]] = {}
-    counts: Counter[str] = Counter()
-    if listing.series:  # else they are all there is, and listed as series
-        for series in listing.aside:
-            images.setdefault(series.aside, []).append(series.id)
-            counts[series.aside] += len(series.frames)
-    counts.update(item.code for item in sorted(listing.set_aside, key=lambda item: _ORDER.index(item.code)))
+    counts = Counter(item.code for item in listing.set_aside)
+    for series in listing.aside if listing.series else ():  # else they are all there is, and listed as series
+        images.setdefault(series.aside, []).append(series.id)
+        counts[series.aside] += len(series.frames)
+    codes = sorted(counts, key=list(NAMES).index)
     return tuple(
-        Aside(code, count, _message(code, count, images.get(code, []))) for code, count in counts.items()
+        Aside(code, counts[code], _message(code, counts[code], images.get(code, []))) for code in codes
     )
 
 
 def object_name(code: str) -> str:
-    """What one object of a code is called."""
-    return NAMES.get(code, NAMES["not-an-image"])[0]
+    """What one object of a code is called, and what reads it."""
+    name = NAMES.get(code, NAMES["not-an-image"])[0]
+    return f"{name} ({_CURES[code]})" if code in _CURES else name
 
 
 def _message(code: str, count: int, ids: list[str]) -> str:

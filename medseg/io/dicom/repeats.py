@@ -20,12 +20,12 @@ from medseg.io.dicom.spacing import POSITION_TOLERANCE_MM, is_even
 
 # Counted by whatever wrote the files, so trusted only where it counts in a regular order.
 _COUNTER = "InstanceNumber"
-_ACQUISITIONS = ("AcquisitionNumber", "FrameAcquisitionNumber")
 # Go on while a volume is acquired: slices of one volume differ, and only the order at a position tells.
 _CLOCKS = (
     "TriggerTime", "FrameAcquisitionDateTime", "FrameReferenceDateTime", "AcquisitionDateTime",
     "AcquisitionTime", "FrameReferenceTime", "ContentTime",
 )  # fmt: skip
+_LABELS = {"AcquisitionNumber": "acquisition", "FrameAcquisitionNumber": "acquisition"}
 # Parts of overlapping range are stacks of their own only if each has at least so many slices.
 _FEWEST_SLICES = 3
 
@@ -141,10 +141,18 @@ def _keys(frames: Sequence[Frame]) -> Iterator[Key]:
     if any(f.image.frames > 1 or f.tile is not None for f in frames):
         order = {id(f.image): _object_order(f) for f in reversed(frames)}
         yield lambda f: order[id(f.image)]
-    names = dict.fromkeys(name for name, _ in frames[0].moment)
-    for name in names:
+    for name, _ in frames[0].moment:
         if name != _COUNTER:
-            yield lambda f, name=name: _moment(f, name)  # type: ignore[misc]
+            yield _key(name)
+
+
+def _key(name: str) -> Key:
+    return lambda frame: _moment(frame, name)
+
+
+def _numbering(frames: Sequence[Frame]) -> list[str]:
+    """What counts whole stacks: no clock, and nothing that counts every slice."""
+    return [name for name, _ in frames[0].moment if name not in (*_CLOCKS, _COUNTER)]
 
 
 def _object_order(first: Frame) -> tuple[Any, ...]:
@@ -192,7 +200,7 @@ def _stacks(frames: Sequence[Frame], places: Places) -> tuple[Part, ...]:
     by_object: Key = (lambda f: _object_order(f)[1:]) if several else (lambda _: None)
     told: tuple[tuple[str, Key], ...] = (
         ("object", by_object),
-        *(("acquisition", lambda f, name=name: _moment(f, name)) for name in _ACQUISITIONS),
+        *((_LABELS.get(name, "part"), _key(name)) for name in _numbering(frames)),
         ("image type", lambda f: f.image_type),
     )
     for name, key in told:

@@ -166,9 +166,10 @@ def ambiguity(among: Sequence[Series]) -> Reason | None:
     if not all(item.volume for item in among) or among[-1].volume != (len(among), len(among)):
         return Reason("several-series", f"{len(among)} series, {cure}")
     slices = max(len(item.frames) for item in among)
-    each = f"each of {slices} slices" if slices > 1 else "all at one position"
+    each = f"of {slices} slices each" if slices > 1 else "of one slice"
     code = "four-dimensional" if slices > 1 else "repeated-positions"
-    return Reason(code, f"{len(among)} volumes in time in one series, {each}, {cure}")
+    what = f"{len(among)} volumes of one series at the same positions (times, directions)"
+    return Reason(code, f"{what}, {each}, {cure}")
 
 
 def _named(path: Path, found: Listing, name: str) -> Series:

@@ -144,13 +144,11 @@ def words(samples: Sequence[tuple[Traits, Frame]]) -> list[str]:
     told: list[list[str]] = [[] for _ in samples]
     for trait, name in _NAMES.items():
         values = [getattr(traits, trait) for traits, _ in samples]
-        kinds = list(dict.fromkeys(values))
+        kinds = {value: n for n, value in enumerate(dict.fromkeys(values), 1)}
         if len(kinds) == 1:
             continue
         for n, (value, (_, frame)) in enumerate(zip(values, samples, strict=True)):
-            told[n].append(
-                name(frame) or f"{trait.replace('_', ' ')} {kinds.index(value) + 1} of {len(kinds)}"
-            )
+            told[n].append(name(frame) or f"{trait.replace('_', ' ')} {kinds[value]} of {len(kinds)}")
     return [", ".join(item) for item in told]
 
 
