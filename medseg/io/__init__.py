@@ -25,6 +25,7 @@ from medseg.io.raster import (
 )
 from medseg.io.readers import check_can_hold, format_of_name, load, load_labels, locate, save
 from medseg.io.refusals import readable
+from medseg.io.streams import own_writing
 from medseg.labels import LabelSet
 from medseg.volume import LabelMap, Volume
 
@@ -171,7 +172,9 @@ def write(item: Volume | LabelMap | Sequence[LabelMap], path: str | Path, *, ove
     check_can_hold(kind, path, data, first.geometry)
     with atomic_output(path) as temporary:
         save(kind, temporary, data, first.geometry, first.source.header, labels)
-        _verify(path, load(kind, temporary), data, first.geometry)
+        with own_writing():
+            found = load(kind, temporary)
+        _verify(path, found, data, first.geometry)
     return path
 
 

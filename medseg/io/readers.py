@@ -174,9 +174,9 @@ def check_same_grid(raster: Raster, scan: Path, allow: frozenset[str]) -> None:
 def check_can_hold(kind: Format, path: Path, data: NDArray[Any], geometry: Geometry) -> None:
     """Refuse what a format cannot keep, before anything is written; `FormatCannotHold` names ``path``."""
     if kind in ("png", "tiff"):
-        from medseg.io import images
+        from medseg.io import image_writer
 
-        images.check_can_hold(path, data, geometry)
+        image_writer.check_can_hold(path, data, geometry)
 
 
 def save(
@@ -205,9 +205,9 @@ def save(
 
         metaimage.write(path, data, geometry, facts=facts)
     elif kind in ("png", "tiff"):
-        from medseg.io import images
+        from medseg.io import image_writer
 
-        images.write(path, data, geometry)
+        image_writer.write(path, data, geometry)
     else:
         raise UsageError(f"{path.name}: DICOM cannot be written")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +58,13 @@ def test_colours_are_three_channels_in_full_depth(tmp_path: Path, suffix: str, d
 def test_planar_tiff_has_the_same_channels(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (3, 5, 7)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "planar.tif", pixels, photometric="rgb", planarconfig="separate")
-    assert np.array_equal(medseg.read(tmp_path / "planar.tif").data[..., 0].transpose(0, 2, 1), pixels)
+    found = medseg.read(tmp_path / "planar.tif")
+    assert np.array_equal(found.data[..., 0].transpose(0, 2, 1), pixels)
+    assert found.verdict.codes == ("colour-planes",)
+    tifffile.imwrite(
+        tmp_path / "plain.tif", pixels, photometric="rgb", planarconfig="separate", metadata=None
+    )
+    assert medseg.read(tmp_path / "plain.tif").verdict.status == "ok"
 
 
 def test_transparency_is_left_out_and_said_unless_opaque(tmp_path: Path) -> None:
@@ -136,6 +145,91 @@ def test_a_picture_keeps_its_nature_in_other_formats(tmp_path: Path, suffix: str
     assert not again.geometry.spacing_known
 
 
+def test_a_jpeg_is_read_as_pillow_decodes_it(tmp_path: Path) -> None:
+    smooth = np.add.outer(np.arange(40), np.arange(56)).astype(np.uint8)
+    for mode, progressive in (("L", False), ("RGB", False), ("RGB", True)):
+        path = tmp_path / f"{mode}{progressive}.jpg"
+        Image.fromarray(smooth).convert(mode).save(path, progressive=progressive)
+        found = medseg.read(path)
+        expected = np.asarray(Image.open(path)).reshape(40, 56, -1)
+        assert np.array_equal(found.data[..., 0].transpose(2, 1, 0), expected)
+        assert found.verdict.codes == ("lossy",)
+        assert found.geometry.is_2d
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_a_picture_that_asks_to_be_turned_is_taken_as_stored_and_says_so(tmp_path: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"turned{suffix}"
+    Image.fromarray(GREY).save(path, exif=exif)
+    found = medseg.read(path)
+    assert found.data.shape == (1, 7, 5, 1)
+    assert "exif-orientation" in found.verdict.codes
+
+
+@pytest.mark.parametrize("damage", ["cut", "no end", "cmyk", "12 bits", "lossless", "empty", "huge", "scans"])
+def test_jpegs_that_are_not_plainly_right_are_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "bad.jpg"
+    Image.fromarray(np.dstack([GREY] * 4), "CMYK" if damage == "cmyk" else "RGBA").convert(
+        "CMYK" if damage == "cmyk" else "RGB"
+    ).save(path)
+    good = path.read_bytes()
+    frame, scan = good.index(b"\xff\xc0"), good.index(b"\xff\xda")
+    content, code = {
+        "cut": (good[:-20], "truncated"),
+        "no end": (good[:-2], "truncated"),
+        "cmyk": (good, "unsupported-encoding"),
+        "12 bits": (good[: frame + 4] + b"\x0c" + good[frame + 5 :], "unsupported-encoding"),
+        "lossless": (good[: frame + 1] + b"\xc3" + good[frame + 2 :], "unsupported-encoding"),
+        "empty": (good[: frame + 5] + bytes(4) + good[frame + 9 :], "bad-header"),
+        "huge": (good[: frame + 5] + b"\xff\xff\xff\xff" + good[frame + 9 :], "too-large"),
+        "scans": (good[:-2] + good[scan:-2] * 200 + good[-2:], "too-large"),
+    }[damage]
+    path.write_bytes(content)
+    _refused(path, code)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "packbits", "tiff_lzw", "tiff_jpeg"])
+@pytest.mark.parametrize("predictor", [False, True])
+def test_compressed_tiff_is_read_as_pillow_decodes_it(
+    tmp_path: Path, compression: str, predictor: bool
+) -> None:
+    path = tmp_path / "packed.tif"
+    if compression == "zlib":
+        tifffile.imwrite(path, GREY, compression=compression, predictor=predictor)
+    else:
+        Image.fromarray(GREY).save(path, compression=compression)
+    assert np.array_equal(medseg.read(path).data[0, ..., 0].T, np.asarray(Image.open(path)))
+
+
+def test_transparency_of_16_bit_tiff_is_said(tmp_path: Path) -> None:
+    pixels = np.dstack([GREY.astype(np.uint16) * 100] * 4)
+    for name, extra in (("tagged.tif", ["unassalpha"]), ("untagged.tif", ["unspecified"])):
+        tifffile.imwrite(tmp_path / name, pixels, photometric="rgb", extrasamples=extra)
+        found = medseg.read(tmp_path / name)
+        assert found.data.shape == (3, 7, 5, 1)
+        assert found.verdict.codes == ("alpha-ignored",)
+        assert np.array_equal(found.data[0, ..., 0].T, pixels[..., 0])
+
+
+def test_a_stack_of_three_is_no_colour_picture(tmp_path: Path) -> None:
+    stack = np.stack([GREY.astype(np.uint16)] * 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tifffile.imwrite(tmp_path / "guessed.tif", stack)  # tifffile marks it as planes of colour
+    tifffile.imwrite(tmp_path / "pages.tif", stack, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "imagej.tif", stack, imagej=True)
+    for name in ("guessed.tif", "pages.tif", "imagej.tif"):
+        _refused(tmp_path / name, "several-pages")
+    assert np.array_equal(medseg.read(tmp_path / "imagej.tif", series=3).data[0, ..., 0].T, stack[2])
+
+
+def test_colours_for_print_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.dstack([GREY] * 4), "CMYK").save(tmp_path / "print.tif")
+    _refused(tmp_path / "print.tif", "unsupported-encoding")
+
+
 def test_every_damaged_byte_of_a_png_is_noticed(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "image.png")
     good = (tmp_path / "image.png").read_bytes()
@@ -175,3 +269,67 @@ def test_real_pictures_of_every_kind_are_read(real_data: Path) -> None:
         volume = medseg.read(path)
         assert volume.data.dtype == (np.uint16 if "16" in path.name else np.uint8)
         assert volume.data.shape[0] == (3 if "rgb" in path.name else volume.data.shape[0])
+
+
+def _png(path: Path, width: int, height: int, body: bytes, depth: int = 8, colour: int = 0) -> Path:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body, 9)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "depth", "colour", "code"),
+    [
+        (0, 5, 8, 0, "bad-header"),
+        (7, 5, 3, 0, "bad-header"),
+        (7, 5, 8, 5, "bad-header"),
+        (7, 5, 16, 3, "bad-header"),
+        (1 << 30, 1 << 30, 8, 0, "too-large"),
+        (16000, 16000, 8, 2, "too-large"),
+        (7, 500, 8, 0, "corrupt"),  # more rows than there are
+        (7, 500, 16, 2, "corrupt"),
+        (7, 4, 8, 0, "corrupt"),  # fewer
+    ],
+)
+def test_png_headers_that_lie_are_refused(
+    tmp_path: Path, width: int, height: int, depth: int, colour: int, code: str
+) -> None:
+    _refused(_png(tmp_path / "lie.png", width, height, bytes(40), depth, colour), code)
+
+
+def test_an_interlaced_picture_is_read(tmp_path: Path) -> None:
+    # Adam7 of 3 x 2: pass 1 holds (0,0), pass 4 (2,0), pass 6 (1,0), pass 7 row 1; a filter byte each row
+    body = bytes([0, 10, 0, 12, 0, 11, 0, 20, 21, 22])
+    path = _png(tmp_path / "interlaced.png", 3, 2, body)
+    content = bytearray(path.read_bytes())
+    content[28] = 1
+    content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
+    path.write_bytes(bytes(content))
+    assert medseg.read(path).data[0, ..., 0].T.tolist() == [[10, 11, 12], [20, 21, 22]]
+
+
+def test_an_animation_is_no_picture(tmp_path: Path) -> None:
+    frames = [Image.fromarray(GREY), Image.fromarray(GREY + 9)]
+    frames[0].save(tmp_path / "moving.png", save_all=True, append_images=frames[1:])
+    _refused(tmp_path / "moving.png", "several-pages")
+
+
+def test_a_tiff_strip_that_unpacks_to_more_than_its_picture_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.tif"
+    tifffile.imwrite(
+        path, np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8), compression="zlib"
+    )
+    with tifffile.TiffFile(path) as tiff:
+        start, count = tiff.pages[0].dataoffsets[0], tiff.pages[0].databytecounts[0]
+    bomb = zlib.compress(bytes(1 << 20), 9)
+    assert len(bomb) < count
+    content = bytearray(path.read_bytes())
+    content[start : start + len(bomb)] = bomb
+    path.write_bytes(bytes(content))
+    _refused(path, "too-large")
