@@ -16,6 +16,7 @@ from medseg.labels import LabelSet
 
 # Beyond this many bytes of label maps a file is no segmentation that anyone works with.
 _LARGEST = 1 << 31
+_MOST_LAYERS = 256
 
 # A patch of one slice: slice number, first column and row, mask (columns, rows).
 Patch = tuple[int, int, int, NDArray[np.bool_]]
@@ -66,6 +67,9 @@ class Layers:
 
     def _grow(self) -> None:
         check_size(self._path, self._shape, np.dtype(self._type).itemsize, len(self._maps) + 1)
+        if len(self._maps) == _MOST_LAYERS:
+            text = f"structures that overlap more than {_MOST_LAYERS} deep"
+            raise refused(self._path, "too-large", f"{text}; export fewer of them at a time")
         self._maps.append(np.zeros(self._shape, self._type, order="F"))
         self._ids.append([])
 

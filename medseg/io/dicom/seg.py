@@ -32,7 +32,8 @@ from medseg.io.refusals import refused
 from medseg.labels import LabelSet
 from medseg.verdict import Verdict
 
-_TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
+# Types, and the bits that each allocates for a pixel.
+_TYPES = {"BINARY": (1,), "FRACTIONAL": (8,), "LABELMAP": (8, 16)}
 _LARGEST_ID = 65535
 # Pixels that are held at once.
 _BLOCK = 1 << 26
@@ -127,6 +128,8 @@ def parse(dataset: DataSet, frames: Sequence[Frame]) -> Segmentation:
     kind = dataset.text(tags.SegmentationType) or ""
     if kind not in _TYPES:
         raise BadHeader(f"its type of segmentation is none of {', '.join(_TYPES)}")
+    if any(frame.image.bits[0] not in _TYPES[kind] for frame in frames):
+        raise BadHeader(f"{frames[0].image.bits[0]} bits for a pixel, expected {_TYPES[kind]} where {kind}")
     listed = [_segment(item) for item in dataset.items(tags.SegmentSequence)]
     numbers = [segment.id for segment in listed]
     lowest = 0 if kind == "LABELMAP" else 1
@@ -140,10 +143,17 @@ def parse(dataset: DataSet, frames: Sequence[Frame]) -> Segmentation:
         kind=kind,
         structures=tuple(segment for segment in listed if segment.id),
         background=background,
-        full=(dataset.integer(tags.MaximumFractionalValue) or 255) if kind == "FRACTIONAL" else 1,
+        full=_full(dataset) if kind == "FRACTIONAL" else 1,
         padding=None if padding in numbers else padding,
         references=_references(dataset),
     )
+
+
+def _full(dataset: DataSet) -> int:
+    full = dataset.integer(tags.MaximumFractionalValue)
+    if full is None or not 1 <= full <= 255:
+        raise BadHeader(f"a largest share of {full}, expected 1 to 255")
+    return full
 
 
 def _segment(item: DataSet) -> Structure:
@@ -180,7 +190,7 @@ def _fill(layers: Layers, found: Segmentation, frames: Sequence[Frame], where: N
     numbers = [frame.segment or 0 for frame in frames]
     soft = False
     for n, stored in _stored(frames, sorted(range(len(frames)), key=numbers.__getitem__)):
-        if found.full > 1:
+        if found.kind == "FRACTIONAL":
             soft = soft or bool(((stored != 0) & (stored != found.full)).any())
             patch = _patch(2 * stored.astype(np.int64) >= found.full, where[n])
         else:

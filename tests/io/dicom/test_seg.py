@@ -200,6 +200,9 @@ def _broken(path: Path, change: str) -> str:
     elif change == "no type":
         dataset.SegmentationType = "CANARY"
         code = "bad-header"
+    elif change == "another type":
+        dataset.SegmentationType = "FRACTIONAL"
+        code = "bad-header"
     elif change == "a number twice":
         dataset.SegmentSequence[1].SegmentNumber = 1
         code = "bad-header"
@@ -223,8 +226,8 @@ def _broken(path: Path, change: str) -> str:
 @pytest.mark.parametrize(
     "change",
     [
-        "a frame twice", "a frame beside the others", "an unknown segment", "no type", "a number twice",
-        "pixels missing", "far apart", "a slide",
+        "a frame twice", "a frame beside the others", "an unknown segment", "no type", "another type",
+        "a number twice", "pixels missing", "far apart", "a slide",
     ],
 )  # fmt: skip
 def test_what_is_not_plainly_right_is_refused(
