@@ -8,6 +8,7 @@ programs make them that come from masks, then give the mask they were made from.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ Polygon = NDArray[np.float64]
 ON_CONTOUR = 1e-3
 # Crossings of edges with lines of voxels that are worked on at once (bounds the memory).
 _BLOCK = 1 << 20
+_MOST_COMPARED = 64
 
 
 def fill(polygons: Sequence[Polygon], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -35,14 +37,24 @@ def fill(polygons: Sequence[Polygon], shape: tuple[int, int]) -> NDArray[np.bool
     NDArray
         bool (I, J): centres inside an odd number of polygons, and centres on a contour.
     """
-    columns, rows = shape
-    toggles = np.zeros((columns + 1, rows), np.uint8)
-    mask = np.zeros(shape, bool)
-    start, end = _edges(list({polygon.tobytes(): polygon for polygon in polygons}.values()))
-    _cross(start, end, toggles)
+    start, end = _edges(_different(polygons))
+    mask = _inside(start, end, shape)
     _touch(start, end, mask)
-    np.bitwise_xor.accumulate(toggles, axis=0, out=toggles)
-    return np.asarray(mask | toggles[:columns].astype(bool))
+    return mask
+
+
+def cross(polygons: Sequence[Polygon], shape: tuple[int, int]) -> bool:
+    """Whether two polygons share voxels and neither holds the other: even-odd cuts out what they share.
+
+    Polygons that only touch do not cross.
+    """
+    masks = [_inside(*_edges([polygon]), shape) for polygon in _different(polygons)[:_MOST_COMPARED]]
+    sizes = [int(mask.sum()) for mask in masks]
+    for a, b in combinations(range(len(masks)), 2):
+        shared = int((masks[a] & masks[b]).sum())
+        if 0 < shared < min(sizes[a], sizes[b]):
+            return True
+    return False
 
 
 def crossings(polygons: Sequence[Polygon], rows: int) -> int:
@@ -50,6 +62,19 @@ def crossings(polygons: Sequence[Polygon], rows: int) -> int:
     start, end = _edges(polygons)
     low, high = _lines(start[:, 1], end[:, 1], rows)
     return int((high - low).sum()) + len(start)
+
+
+def _different(polygons: Sequence[Polygon]) -> list[Polygon]:
+    return list({polygon.tobytes(): polygon for polygon in polygons}.values())
+
+
+def _inside(start: Polygon, end: Polygon, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Even-odd alone: a centre on an edge is on one side of it, the same for both of its neighbours."""
+    columns, rows = shape
+    toggles = np.zeros((columns + 1, rows), np.uint8)
+    _cross(start, end, toggles)
+    np.bitwise_xor.accumulate(toggles, axis=0, out=toggles)
+    return toggles[:columns].astype(bool)
 
 
 def _edges(polygons: Sequence[Polygon]) -> tuple[Polygon, Polygon]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.io.dicom import tags
-from medseg.io.dicom.contours import Polygon, crossings, fill
+from medseg.io.dicom.contours import Polygon, cross, crossings, fill
 from medseg.io.dicom.elements import BadHeader, DataSet, Parsed
 from medseg.io.dicom.grids import Grid, References, ScanChoice, grid_of_scan
 from medseg.io.dicom.layers import Layers, Patch
@@ -196,9 +196,11 @@ def _numbered(rois: Sequence[Roi]) -> tuple[tuple[Roi, ...], Verdict]:
 def _left_out(whole: int, partly: int) -> Verdict:
     texts = []
     if whole:
-        texts.append(f"{whole} structures have no closed contour (empty, points or open lines)")
+        have = "structure has" if whole == 1 else "structures have"
+        texts.append(f"{whole} {have} no closed contour (empty, points or open lines)")
     if partly:
-        texts.append(f"{partly} structures have points or open lines besides their closed contours")
+        have = "structure has" if partly == 1 else "structures have"
+        texts.append(f"{partly} {have} points or open lines besides closed contours")
     if not texts:
         return OK
     return Verdict.of("warning", "structures-left-out", f"{' and '.join(texts)}; these are left out")
@@ -221,6 +223,12 @@ def _rasterise(path: Path, found: StructureSet, grid: Grid, verdict: Verdict) ->
     for roi, slices in zip(found.rois, placed, strict=True):
         layers.place(roi.structure.id, list(_patches(slices, grid)))
     data, sets = layers.finish(labels)
+    crossed = sum(_crosses(polygons, grid) for slices in placed for polygons in slices.values())
+    if crossed:
+        text = (
+            f"on {crossed} slices contours of one structure cross; what two of them share counts as outside"
+        )
+        verdict += Verdict.of("warning", "contours-cross", text)
     if inside < drawn:
         text = f"{drawn - inside} of {drawn} contours lie above or below the scan and are left out"
         verdict += Verdict.of("warning", "contours-outside", text)
@@ -260,12 +268,24 @@ def _on_slices(path: Path, roi: Roi, grid: Grid) -> dict[int, list[Polygon]]:
     return slices
 
 
+def _crosses(polygons: list[Polygon], grid: Grid) -> bool:
+    if len(polygons) < 2:
+        return False
+    low, size = _box(polygons, grid)
+    return min(size) > 0 and cross([polygon - low for polygon in polygons], size)
+
+
+def _box(polygons: list[Polygon], grid: Grid) -> tuple[NDArray[np.int64], tuple[int, int]]:
+    """The first voxel and the size of the part of a slice that holds polygons."""
+    most = np.array(grid.shape[:2])
+    low = np.floor(np.min([p.min(axis=0) for p in polygons], axis=0)).clip(0, most).astype(np.int64)
+    high = np.ceil(np.max([p.max(axis=0) for p in polygons], axis=0) + 1).clip(0, most).astype(np.int64)
+    return low, (int(high[0] - low[0]), int(high[1] - low[1]))
+
+
 def _patches(slices: dict[int, list[Polygon]], grid: Grid) -> Iterator[Patch]:
     """The mask of every slice, no larger than the contours on it."""
-    most = np.array(grid.shape[:2])
     for k, polygons in slices.items():
-        low = np.floor(np.min([p.min(axis=0) for p in polygons], axis=0)).clip(0, most).astype(int)
-        high = np.ceil(np.max([p.max(axis=0) for p in polygons], axis=0) + 1).clip(0, most).astype(int)
-        if (high > low).all():
-            size = (int(high[0] - low[0]), int(high[1] - low[1]))
-            yield k, int(low[0]), int(low[1]), fill([p - low for p in polygons], size)
+        low, size = _box(polygons, grid)
+        if min(size) > 0:
+            yield k, int(low[0]), int(low[1]), fill([polygon - low for polygon in polygons], size)

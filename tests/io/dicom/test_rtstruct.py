@@ -147,6 +147,17 @@ def test_holes_are_holes_and_overlaps_take_layers(folder: Path) -> None:
     assert refusal.value.code == "overlapping-labels"
 
 
+def test_contours_of_one_structure_that_cross_are_a_warning(folder: Path) -> None:
+    beside = [(i + 4.2, j) for i, j in SQUARE]  # shares a side with the square
+    across = [(i + 2.0, j + 1.0) for i, j in SQUARE]
+    touching = write(folder / "rt.dcm", [roi(1, "organ", [contour(SQUARE, 2), contour(beside, 2)])])
+    assert medseg.read_labels(touching).verdict.status == "ok"
+    crossing = write(folder / "rt.dcm", [roi(1, "organ", [contour(SQUARE, 2), contour(across, 2)])])
+    found = medseg.read_labels(crossing)
+    assert found.verdict.codes == ("contours-cross",)
+    assert np.array_equal(found.data[..., 2] == 1, filled(SQUARE) ^ filled(across))
+
+
 def test_a_contour_may_reach_beyond_the_scan(folder: Path) -> None:
     wide = [(-50.5, 3.4), (90.5, 3.4), (90.5, 40.6), (-50.5, 40.6)]
     found = medseg.read_labels(write(folder / "rt.dcm", [roi(1, "wide", [contour(wide, 5)])]))
