@@ -18,10 +18,10 @@ import numpy as np
 import pydicom
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from tests.acceptance.files.canary import CANARY
+from tests.acceptance.files.seeds_dicom import saved_raw, set_raw
 
 _BATCH = 400
 _FLOATS = (
@@ -170,11 +170,9 @@ def mutate_dicom(draw: Random, content: bytes, other: bytes) -> bytes:
             item = pydicom.dcmread(io.BytesIO(content))
             for _ in range(draw.choice((1, 1, 2))):
                 _set_element(draw, item)
-            out = io.BytesIO()
-            pydicom.dcmwrite(out, item)
+            return saved_raw(item)
     except Exception:  # noqa: BLE001 - damaged in an earlier round, or more than pydicom can write
         return content[:-2]
-    return out.getvalue()
 
 
 def _set_element(draw: Random, item: Dataset) -> None:
@@ -197,8 +195,7 @@ def _set_element(draw: Random, item: Dataset) -> None:
         place[tag].value.extend(place[tag].value[:1]) if tag in place else None
         return
     value = _draw(draw, f"dicom {vr}", _VALUE_OF.get(vr, _TEXT))
-    value += b" " * (len(value) % 2)
-    place._dict[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+    set_raw(place, tag, value)
 
 
 def _datasets(item: Dataset) -> Iterator[Dataset]:

@@ -7,8 +7,10 @@ patient of `canary`, also behind compression and checksums. Values for fields co
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from random import Random
@@ -26,7 +28,10 @@ _WORDS = (
     "hex", "bzip2", "raw", "gzip", "double", "MET_DOUBLE", "MET_UCHAR", "uint8", "big", "1 2 3 4 5 6 7",
 )  # fmt: skip
 _HEAD = 700  # where headers are
-_TOO_DAMAGED = (ValueError, LookupError, OSError, EOFError, struct.error, zlib.error)
+_TOO_DAMAGED = (
+    ValueError, LookupError, OSError, EOFError, RuntimeError,
+    struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def _place(draw: Random, size: int) -> int:
@@ -96,6 +101,23 @@ def behind_gzip(draw: Random, content: bytes, other: bytes) -> bytes:
         mutate_nifti(draw, inner, other) if draw.random() < 0.5 else draw.choice(BLIND)(draw, inner, inner)
     )
     return gzip.compress(inner, 1, mtime=0)
+
+
+def behind_zip(draw: Random, content: bytes, other: bytes) -> bytes:
+    """Damage in a member of a zip archive, packed again; in other files an element of DICOM."""
+    if content[:2] != b"PK":
+        return mutate_dicom(draw, content, other)
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(out, "w") as archive:
+        names = whole.namelist()
+        chosen = draw.choice(names)
+        for name in names:
+            inner = whole.read(name)
+            if name == chosen:
+                damage = mutate_dicom if draw.random() < 0.5 else draw.choice(BLIND)
+                inner = damage(draw, inner, inner)
+            archive.writestr(name, inner)
+    return out.getvalue()
 
 
 def text_field(draw: Random, content: bytes, other: bytes) -> bytes:
@@ -190,7 +212,7 @@ def jpeg_segment(draw: Random, content: bytes, other: bytes) -> bytes:
 
 
 _AWARE: dict[str, tuple[Mutation, ...]] = {
-    "dicom": (mutate_dicom, mutate_dicom, jpeg_segment),
+    "dicom": (mutate_dicom, behind_zip, jpeg_segment),
     "seg": (mutate_dicom,),
     "rtstruct": (mutate_dicom,),
     "nifti": (mutate_nifti, mutate_nifti, behind_gzip),

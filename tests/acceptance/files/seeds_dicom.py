@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
+import struct
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -13,9 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmwrite, uid
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.fileset import FileSet
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
 
 from tests.acceptance.files.canary import BIRTH_DATE, CANARY
 from tests.acceptance.files.seeds import Seed, gathered, real_data
@@ -28,6 +33,8 @@ STEP = 2.5 * np.cross(ROW, COLUMN)
 SERIES = "1.2.826.0.1.3680043.8.498.1"
 _NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian)
 _PACKED = (uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless, uid.JPEG2000)
+_AS_BYTES = re.compile(rb"[\0-\x7f][\0\x40\x50\x54\x7f]..OB\0\0....", re.DOTALL)
+_LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 # Options of dcmcjpeg.
 _JPEGS = {"jpeg_lossless_sv1": "+e1", "jpeg_lossless": "+el", "jpeg_baseline": "+eb", "jpeg_extended": "+ee"}
 
@@ -113,6 +120,31 @@ def to_bytes(item: FileDataset, syntax: str | None = None) -> bytes:
     out = io.BytesIO()
     item.save_as(out, enforce_file_format=True)
     return out.getvalue()
+
+
+def set_raw(item: Dataset, tag: BaseTag, value: bytes) -> None:
+    """Any bytes as an element's value, whatever its kind of value; `saved_raw` writes the object."""
+    item.add(DataElement(tag, "OB", value + b" " * (len(value) % 2)))
+
+
+def saved_raw(item: Dataset) -> bytes:
+    """An object with elements of `set_raw`, each under the VR that belongs to its tag.
+
+    pydicom would check the values; under OB it does not, so the VRs are put right afterwards. A short VR has
+    a head that is four bytes shorter: four spaces more in the value keep the lengths of sequences true.
+    """
+    out = io.BytesIO()
+    dcmwrite(out, item)
+    return _AS_BYTES.sub(_with_own_vr, out.getvalue())
+
+
+def _with_own_vr(found: re.Match[bytes]) -> bytes:
+    group, number, length = struct.unpack("<HH4xI", found[0])
+    tag = Tag(group, number)
+    vr = dictionary_VR(tag).partition(" ")[0].encode() if dictionary_has_tag(tag) else b"OB"
+    if vr in _LONG or length > 60_000:
+        return found[0][:4] + (vr if vr in _LONG else b"OB") + found[0][6:]
+    return found[0][:4] + vr + struct.pack("<H", length + 4) + b"    "
 
 
 def big_endian(number: int) -> bytes:
@@ -228,6 +260,7 @@ def _dicomdir(folder: Path, plain: dict[str, bytes]) -> Seed:
         (before / name).write_bytes(content)
         records.add(before / name)
     records.write(folder)
+    records._stage["t"].cleanup()  # pydicom leaves that to the garbage collector, which warns
     return gathered("dicom", "DICOMDIR", folder, "DICOMDIR")
 
 
