@@ -87,6 +87,14 @@ def _stored_image(parsed: Parsed) -> StoredImage:
         pixels_at=parsed.pixels_at,
         pixels_length=parsed.pixels_length,
         lossy=dataset.text(tags.LossyImageCompression) == "01",
+        study=_study(dataset),
+    )
+
+
+def _study(dataset: DataSet) -> int:
+    # Python's own hash has a key that is drawn for each process: nobody can find the patient from it.
+    return hash(
+        tuple((dataset.value(tag) or b"").strip(b" \0") for tag in (tags.PatientID, tags.StudyInstanceUID))
     )
 
 

@@ -64,6 +64,9 @@ class StoredImage:
         encapsulated (a sequence of fragments). Both None where there is none. They count in ``source``.
     lossy
         LossyImageCompression is "01".
+    study
+        A number that differs between patients and between studies, and says nothing else about them: UIDs
+        that an anonymiser has emptied or made alike must not mix their images. Good within one process.
     """
 
     source: Source
@@ -84,6 +87,7 @@ class StoredImage:
     pixels_at: int | None
     pixels_length: int | None
     lossy: bool = False
+    study: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ AcquisitionTime = 0x00080032
 ContentTime = 0x00080033
 Modality = 0x00080060
 ConversionType = 0x00080064
+PatientID = 0x00100020
 StudyInstanceUID = 0x0020000D
 SeriesInstanceUID = 0x0020000E
 SeriesNumber = 0x00200011

@@ -38,6 +38,7 @@ class Traits(NamedTuple):
     frames than it describes.
     """
 
+    study: int
     modality: str | None
     number: int | None
     frame_of_reference: str
@@ -66,6 +67,7 @@ def traits_of(frames: Sequence[Frame], number_tells: bool) -> list[Traits]:
     described = Counter(id(f.image) for f in frames)
     return [
         Traits(
+            study=f.image.study,
             modality=f.image.modality,
             number=f.image.series_number if number_tells else None,
             frame_of_reference=f.image.frame_of_reference,
@@ -182,6 +184,7 @@ def _pixels_name(frame: Frame) -> str:
 
 # An empty name means: say which of how many.
 _NAMES: dict[str, Callable[[Frame], str]] = {
+    "study": lambda _: "",
     "number": _number_name,
     "frame_of_reference": lambda _: "",
     "pixels": _pixels_name,

@@ -61,6 +61,7 @@ def test_series_are_ordered_by_their_numbers(make: Any, shuffled: Shuffle) -> No
             {"image_type": ("ORIGINAL", "PRIMARY", "OTHER")},
             ("kind 1 of 2", "ORIGINAL/PRIMARY/OTHER"),
         ),
+        ({"study": 5}, {"study": 7}, ("study 1 of 2", "study 2 of 2")),
         ({"stack": "1"}, {"stack": "2"}, ("stack 1 of 2", "stack 2 of 2")),
         ({}, {"frame_of_reference": "1.6"}, ("frame of reference 1 of 2", "frame of reference 2 of 2")),
         ({}, {"pixel_spacing": (0.8, 1.25)}, ("pixels of 1.25 x 0.75 mm", "pixels of 1.25 x 0.8 mm")),
