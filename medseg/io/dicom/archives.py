@@ -20,7 +20,7 @@ _LOCAL = struct.Struct("<4s22xHH")
 _LARGEST_DIRECTORY = 1 << 24
 # Scans shrink two- to fourfold, masks of them up to a hundredfold.
 _LARGEST_RATIO = 100
-_LARGEST_SURPLUS = 1 << 30
+_LARGEST_SURPLUS = 1 << 28
 
 
 def is_archive(path: Path) -> bool:

@@ -246,6 +246,8 @@ def read_dataset(source: Source) -> Parsed:
         found, at = index(window, at, source.size, coding, below=0x0003_0000)
     meta = DataSet(window, found, coding)
     syntax = meta.uid(tags.TransferSyntaxUID)
+    if not syntax and meta.text(tags.TransferSyntaxUID) is not None:
+        raise BadHeader(f"{tags.keyword(tags.TransferSyntaxUID)} is no UID")
     if syntax == DEFLATED:
         whole = inflated(source, at)
         if whole is None:

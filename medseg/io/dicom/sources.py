@@ -14,9 +14,9 @@ from medseg.errors import InputRefused
 from medseg.io.dicom.objects import Source
 
 _BLOCK = 1 << 16
-# What a deflated data set may grow to: files that are mostly zeros shrink a hundredfold, but no further use
-# of more is known than to fill a memory.
-_LARGEST_INFLATED = 1 << 29
+# What a deflated data set may grow to. Scans shrink two- to fourfold, masks of them up to a hundredfold;
+# what shrinks further than that is small, or made to fill a memory.
+_LARGEST_INFLATED = 1 << 28
 _LARGEST_RATIO = 100
 
 

@@ -11,15 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medseg.io.dicom.objects import Source
+from medseg.io.dicom.sources import Inflated, ZipMember
 
 UNDEFINED = 0xFFFFFFFF
 _DEEPEST = 64
-# A header of 20,000 frames has some 4 million elements; they take a few seconds.
-_MOST_ELEMENTS = 8_000_000
+# A header of 20,000 frames has some 2 million elements; more would take many seconds.
+_MOST_ELEMENTS = 3_000_000
 _LARGEST_VALUE = 1 << 26
 _TWICE = -1
 _FIRST_READ = 1 << 15
 _LARGEST_READ = 1 << 22
+# What is compressed is inflated from its beginning for every block, so that headers in it end early.
+_LONGEST_COMPRESSED = 1 << 26
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
@@ -89,6 +92,7 @@ class Window:
             return self._block[first : first + count]
         if count > _LARGEST_VALUE:
             raise BadHeader(f"a value of {count} bytes, expected at most {_LARGEST_VALUE}")
+        self._check_reach(start)
         found = self.source.read(start, count)
         if len(found) < count:
             raise BadHeader("the file ends within its header")
@@ -131,13 +135,17 @@ class Window:
         """Whether what remains is nothing, or zeros."""
         return end - at < _FIRST_READ and not any(self.take(at, end - at))
 
+    def _check_reach(self, at: int) -> None:
+        if at > _LONGEST_COMPRESSED and isinstance(self.source, Inflated | ZipMember):
+            raise BadHeader(f"a compressed header of more than {_LONGEST_COMPRESSED} bytes", "too-large")
+
     def _move_to(self, at: int) -> int:
         """Load the block around a position; the offset of the position in it."""
         if at + 12 <= len(self._head):
             self._base, self._block = 0, self._head
         elif not self._base <= at <= self._base + len(self._block) - 12:
+            self._check_reach(at)
             self._base, self._block = at, self.source.read(at, min(self._step, self.size - at))
-            # Ever larger blocks: what is deflated is inflated from its beginning every time.
             self._step = min(2 * self._step, _LARGEST_READ)
         if at + 8 > self._base + len(self._block):
             raise BadHeader("the file ends within its header")
