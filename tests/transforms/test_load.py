@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,6 +322,12 @@ def test_cached_datasets_hold_what_was_loaded(
         for found in (in_memory[n], on_disk[n], on_disk[n]):
             np.testing.assert_array_equal(found["image"][0], voxels + n)
             np.testing.assert_allclose(found["image"].affine, AFFINE, atol=2e-5)
+
+
+def test_without_monai_the_cure_is_told() -> None:
+    code = "import sys; sys.modules['monai'] = None; import medseg.transforms"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtra: medseg.transforms needs monai: pip install 'medseg[train]'" in done.stderr
 
 
 def test_real_cases_load_as_monai_loads_them(real_data: Path) -> None:

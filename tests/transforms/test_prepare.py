@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,3 +195,16 @@ def test_tensors_that_do_not_say_where_they_lie_are_no_use(case: dict[str, Path]
     loaded.meta["space"] = "LPS"
     with pytest.raises(UsageError, match="leads to LPS, expected RAS"):
         prepare({"image": loaded})
+
+
+def test_transforms_travel_to_worker_processes(case: dict[str, Path]) -> None:
+    plan = _plan()
+    steps = [
+        LoadVolumed("image", label_keys="label", allow="tilt"),
+        PrepareVolumed("image", plan, label_keys="label"),
+        RestoreLabelsd("pred", plan, ref_key="image", allow_missing_keys=True),
+    ]
+    here, there = Compose(steps)(case), Compose(pickle.loads(pickle.dumps(steps)))(case)
+    for key in case:
+        assert torch.equal(here[key], there[key])
+        assert torch.equal(here[key].affine, there[key].affine)
