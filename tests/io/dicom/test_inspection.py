@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.fileset import FileSet
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 import medseg
@@ -193,3 +196,32 @@ def test_lossy_pixels_and_missing_files_are_warnings(write: Write) -> None:
     (folder / "gone.dcm").symlink_to(folder / "nowhere")
     assert medseg.inspect(folder).verdict.codes == ("lossy", "missing-files")
     assert medseg.read(folder).verdict.codes == ("lossy", "missing-files")
+
+
+def test_a_zip_and_a_directory_of_media_are_read_as_the_folder_is(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pydicom leaves its own staging folders to the garbage collector, which warns.
+    (tmp_path / "staging").mkdir()
+    staging = SimpleNamespace(name=str(tmp_path / "staging"), cleanup=lambda: None)
+    monkeypatch.setattr("pydicom.fileset.TemporaryDirectory", lambda *_, **__: staging)
+    for n in (3, 0, 2, 1):
+        folder = write(
+            2.0 * n, PatientID="1", StudyInstanceUID="1.9", InstanceNumber=n, SeriesNumber=1
+        ).parent
+    expected = medseg.read(folder)
+    archive = Path(shutil.make_archive(str(tmp_path / "scans"), "zip", folder))
+    disc = FileSet()
+    for path in sorted(folder.iterdir()):
+        item = pydicom.dcmread(path)
+        item.PatientName, item.StudyDate, item.StudyTime, item.StudyID = "A^B", "20200101", "1200", "1"
+        disc.add(item)
+    disc.write(tmp_path / "disc")
+    for path in (archive, tmp_path / "disc" / "DICOMDIR", tmp_path / "disc"):
+        found = medseg.read(path)
+        assert found.verdict.status == "ok"
+        assert np.array_equal(found.data, expected.data)
+        assert found.geometry == expected.geometry
+    next(p for p in (tmp_path / "disc").rglob("*") if p.is_file() and p.name != "DICOMDIR").unlink()
+    verdict = medseg.inspect(tmp_path / "disc" / "DICOMDIR").verdict
+    assert verdict.codes[-1] in ("missing-files", "missing-slices")

@@ -167,3 +167,14 @@ def test_published_conversions_have_the_same_values_at_the_same_points(
     source = real_data / "dicom" / folder
     image = nibabel.load(source / "Ref" / published)
     assert _agree(medseg.read(source / "In", series=number), np.asanyarray(image.dataobj), image.affine)
+
+
+def test_colours_with_places_are_three_channels(real_data: Path) -> None:
+    source = real_data / "dicom" / "generic_rgb" / "001"
+    found = medseg.read(source)
+    truth = nibabel.load(source.with_name("001_ground_truth.nii.gz"))
+    assert found.verdict.codes == ("colour",)
+    assert found.data.dtype == np.uint8
+    for channel, name in enumerate("RGB"):
+        grey = Volume(found.data[channel][None], found.geometry)
+        assert _agree(grey, np.asanyarray(truth.dataobj)[name].astype(float), truth.affine)
