@@ -45,7 +45,7 @@ def ct_slice(number: int) -> NDArray[np.uint16]:
         (0, 0.4, 0.1, 0.1, 1800), (0.05, -0.2, 0.14 + number / 200, 0.12, 1100),
     ):  # fmt: skip
         edge = ((x - left) / wide) ** 2 + ((y - top) / high) ** 2
-        grey += (value - grey) / (1 + np.exp((edge - 1) * 60))
+        grey += (value - grey) / (1 + np.exp(np.minimum(edge - 1, 1) * 60))
     noise = np.random.default_rng(number).normal(0, 12, grey.shape)
     noise = (noise + np.roll(noise, 1, 0) + np.roll(noise, 1, 1)) / 1.7  # a kernel's, not white
     return np.clip(np.rint(grey + noise), 0, 4095).astype(np.uint16)

@@ -15,8 +15,9 @@ from medseg.io.dicom.objects import Source, StoredImage
 
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _BLOCK = 1 << 16
-# Enough for a frame in pieces of a few kilobytes; more only fills memory.
-_MOST_FRAGMENTS = 1 << 16
+_FIRST_STEP = 64
+# Enough for thousands of frames, or for large ones in small pieces; more only fills memory.
+_MOST_FRAGMENTS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,33 +81,47 @@ def streams(image: StoredImage, source: Source) -> tuple[Stream, ...]:
 def _items(image: StoredImage, source: Source) -> tuple[list[int], list[Fragment]]:
     """The table of offsets, and the fragments after it."""
     assert image.pixels_at is not None
-    table = _next_item(source, image.pixels_at)
+    walk = _Walk(source, image.pixels_at)
+    table = walk.next()
     if table is None:
         raise BadPixels("no fragments in the pixel data", "truncated")
-    if table.length % 4 or table.length > 4 * image.frames:
+    if table.length % 4 or table.length > 4 * min(image.frames, _MOST_FRAGMENTS):
         raise BadPixels("the table of offsets does not fit the number of frames")
     offsets = struct.unpack(f"<{table.length // 4}I", source.read(table.start, table.length))
     fragments: list[Fragment] = []
-    end = table.start + table.length
-    while (item := _next_item(source, end)) is not None:
+    while (item := walk.next()) is not None:
         fragments.append(item)
-        end = item.start + item.length
-        if len(fragments) > _MOST_FRAGMENTS + 64 * image.frames:
-            raise BadPixels(f"{image.frames} frames in more than {_MOST_FRAGMENTS} fragments", "too-large")
+        if len(fragments) > _MOST_FRAGMENTS:
+            raise BadPixels(f"more than {_MOST_FRAGMENTS} fragments of compressed pixels", "too-large")
     return list(offsets), fragments
 
 
-def _next_item(source: Source, at: int) -> Fragment | None:
-    """The item that begins at an offset, or None where the sequence ends."""
-    head = source.read(at, 8)
-    if head[:4] == _DELIMITER or not head:  # some writers end with the file
-        return None
-    if len(head) == 8 and head[:4] != _ITEM:
-        raise BadPixels("no item stands where the next fragment should begin")
-    length = int.from_bytes(head[4:], "little")
-    if len(head) < 8 or at + 8 + length > source.size:
-        raise BadPixels("the file ends within its pixel data", "truncated")
-    return Fragment(at + 8, length)
+class _Walk:
+    """One item after the other. Where they are small, more and more are read at once."""
+
+    def __init__(self, source: Source, at: int) -> None:
+        self._source, self._at = source, at
+        self._block_at, self._block, self._step = at, b"", _FIRST_STEP // 4
+
+    def next(self) -> Fragment | None:
+        """The next item, or None where the sequence ends."""
+        head = self._head()
+        if head[:4] == _DELIMITER or not head:  # some writers end with the file
+            return None
+        if len(head) == 8 and head[:4] != _ITEM:
+            raise BadPixels("no item stands where the next fragment should begin")
+        found = Fragment(self._at + 8, int.from_bytes(head[4:], "little"))
+        self._at = found.start + found.length
+        if len(head) < 8 or self._at > self._source.size:
+            raise BadPixels("the file ends within its pixel data", "truncated")
+        return found
+
+    def _head(self) -> bytes:
+        skipped = self._at - self._block_at
+        if skipped + 8 > len(self._block):
+            self._step = min(4 * self._step, _BLOCK) if skipped < 2 * self._step else _FIRST_STEP
+            self._block_at, self._block, skipped = self._at, self._source.read(self._at, self._step), 0
+        return self._block[skipped : skipped + 8]
 
 
 def _by_frame(

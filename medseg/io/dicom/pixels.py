@@ -3,7 +3,7 @@
 Native pixels go from the file straight into the array; compressed ones are decoded by several processes at
 once (`pool`). Beside the result there is never more than a frame per thread in memory.
 
-Grey values are as they are stored, and rescaled. MONOCHROME1 asks that low values be shown bright: a matter of
+Grey values are as stored, and rescaled. MONOCHROME1 asks that low values be shown bright. That is a matter of
 display, so nothing is inverted (as in dcm2niix and pydicom; SimpleITK inverts).
 """
 
@@ -237,6 +237,8 @@ def _named(image: StoredImage) -> Iterator[None]:
         yield
     except BadPixels as fault:
         raise InputRefused(f"{image.source.name}: {fault}", code=fault.code, path=image.source.path) from None
+    except MemoryError:
+        raise OutOfMemory(f"{image.source.name}: no memory is left to decode its pixels") from None
     except OSError as fault:
         raise InputRefused(
             f"{image.source.name}: the file cannot be read ({type(fault).__name__})",

@@ -205,3 +205,19 @@ def test_slices_of_different_size_are_no_volume(tmp_path: Path) -> None:
     one = made.first(made.save(made.dataset(pixels()), tmp_path / "a.dcm"))
     other = made.first(made.save(made.dataset(pixels()[:-1]), tmp_path / "b.dcm"))
     assert refusal([one, other]).code == "several-matrices"
+
+
+def test_endless_fragments_and_tables_are_refused_in_little_memory(tmp_path: Path) -> None:
+    item, streams = compressed(pixels(), uid.JPEG2000Lossless, tmp_path)
+    item.NumberOfFrames = 2_000_000_000
+    path = made.save_streams(item, tmp_path / "a.dcm", uid.JPEG2000Lossless, streams, has_bot=False)
+    content = path.read_bytes()
+    table = content.index(b"\xfe\xff\x00\xe0" + bytes(4))
+    for middle in (b"\xfe\xff\x00\xe0" + bytes(4), (1 << 24).to_bytes(4, "little") + bytes(1 << 24)):
+        begin = content[: table + 8] if len(middle) == 8 else content[: table + 4]
+        path.write_bytes(begin + middle * (200_000 if len(middle) == 8 else 1) + content[table + 8 :])
+        frame = made.first(path)
+        tracemalloc.start()
+        assert refusal([frame]).code in ("too-large", "undecodable")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+        tracemalloc.stop()

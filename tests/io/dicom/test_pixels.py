@@ -27,6 +27,7 @@ from medseg.io.dicom.files import scan
 from medseg.io.dicom.pixels import check_frames, read_frames, read_stored
 from tests.io.dicom import made
 
+_KINDS = ("rle", "j2k", "jpeg", "jpegls")
 SHAPE = (71, 46)  # rows, columns
 NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
 # 20 rows of 24 columns, row * 37 % 256 + column * 11 % 200, times 7; encoded by OpenJPH, lossless.
@@ -103,6 +104,14 @@ def test_bytes_of_big_endian_words_are_turned_only_where_they_are_words(
     item["PixelData"].VR = vr
     frames = made.frames(made.save(item, tmp_path / "a.dcm", uid.ExplicitVRBigEndian))
     np.testing.assert_array_equal(read_stored(frames), slices(pixels))
+
+
+def test_big_endian_pixels_under_a_little_endian_header_are_turned(tmp_path: Path) -> None:
+    pixels = noise("i2", -2048, 2047)
+    item = made.dataset(pixels, PixelData=pixels.byteswap().tobytes())
+    item.file_meta.TransferSyntaxUID = uid.UID("1.2.840.113619.5.2")  # GE's own
+    pydicom.dcmwrite(tmp_path / "a.dcm", item, implicit_vr=True, little_endian=True, force_encoding=True)
+    np.testing.assert_array_equal(read_stored(made.frames(tmp_path / "a.dcm")), slices(pixels))
 
 
 @pytest.mark.parametrize("syntax", NATIVE)
@@ -399,3 +408,33 @@ def test_palettes_are_indices_or_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputRefused) as refusal:
         read_frames(made.frames(path))
     assert refusal.value.code == "colour"
+
+
+# --- real ones ---
+
+
+def test_real_compressed_twins_hold_the_same_values(real_data: Path) -> None:
+    folders = [real_data / "dicom" / f"generic_compressed_{kind}" / "001" for kind in _KINDS]
+    found = [read_frames(mixed_frames(sorted(folder.glob("*.dcm")))) for folder in folders]
+    expected = [pydicom.dcmread(path).pixel_array for path in sorted(folders[0].glob("*.dcm"))]
+    for twin in found:
+        np.testing.assert_array_equal(twin, slices(np.array(expected)))
+
+
+@pytest.mark.skipif(shutil.which("dcmdjpeg") is None, reason="dcmtk is not installed")
+def test_nine_real_syntaxes_hold_what_dcmtk_finds_in_them(real_data: Path, tmp_path: Path) -> None:
+    tools = {"4.57": "dcmdjpeg", "4.70": "dcmdjpeg", "4.80": "dcmdjpls", "5": "dcmdrle"}
+    seen = set()
+    for path in sorted((real_data / "dicom" / "nine_transfer_syntaxes" / "In").glob("*.dcm")):
+        first = made.first(path)
+        whole = replace(first, tile=None)
+        tool = tools.get(first.image.transfer_syntax.removeprefix("1.2.840.10008.1.2."))
+        plain = tmp_path / path.name
+        if tool is None:
+            shutil.copy(path, plain)
+        else:
+            subprocess.run([tool, path, plain], check=True, capture_output=True)
+        expected = pydicom.dcmread(plain).pixel_array
+        np.testing.assert_array_equal(read_stored([whole]), slices(expected))
+        seen.add(first.image.transfer_syntax)
+    assert len(seen) == 7
