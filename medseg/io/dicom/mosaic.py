@@ -16,10 +16,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from medseg.io.dicom import tags
 from medseg.io.dicom.contrast import number_or_none
 from medseg.io.dicom.elements import BadHeader, DataSet
 from medseg.io.dicom.objects import Frame, Vector
 
+_UNITED_GRID = 0x00651050  # United Imaging's number of images in a grid; how they are stacked is not read
 _REVERSED = re.compile(rb"sSliceArray\.ucImageNumb\w{1,8}\s*=\s*(?:0x)?0*[1-9a-fA-F]")
 _WORD = "MOSAIC"
 _TAG = struct.Struct("<64si4siii")
@@ -34,8 +36,12 @@ def is_mosaic(dataset: DataSet, frame: Frame) -> bool:
     """Whether an image says of itself, or in the manufacturer's elements, that it holds several slices."""
     if frame.image.frames > 1 or frame.image.samples > 1 or frame.image.modality != "MR":
         return False
-    tag = dataset.private(0x0019, "SIEMENS MR HEADER", 0x0A)
-    return _WORD in frame.image_type or (tag is not None and (number_or_none(dataset, tag) or 0) > 1)
+    if _WORD in frame.image_type:
+        return True
+    siemens = dataset.private(0x0019, "SIEMENS MR HEADER", 0x0A)
+    united = _UNITED_GRID if (dataset.text(tags.Manufacturer) or "").upper().startswith("UIH") else None
+    counts = [number_or_none(dataset, tag) or 0 for tag in (siemens, united) if tag is not None]
+    return any(count > 1 for count in counts)
 
 
 def split_mosaic(dataset: DataSet, frame: Frame) -> tuple[Frame, ...]:

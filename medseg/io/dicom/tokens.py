@@ -109,12 +109,14 @@ class Window:
         group, number, vr, length = _FULL[coding.order](self._block, offset)
         if vr in _SHORT:
             return group << 16 | number, vr, at + 8, length
-        if vr in _LONG:
+        if vr in _LONG or (group & 1 and vr.isalpha() and vr.isupper()):  # as new ones are to be read
             if offset + 12 > len(self._block):
                 raise BadHeader("the file ends within its header")
             return group << 16 | number, vr, at + 12, _FOUR[coding.order](self._block, offset + 8)[0]
         if group == 0xFFFE or not group:  # delimiters and padding have none
             return group << 16 | number, b"", at + 8, _FOUR[coding.order](self._block, offset + 4)[0]
+        if group & 1 and vr.isascii() and vr.decode().isprintable():
+            return group << 16 | number, vr, at + 8, length
         raise BadHeader("an element without a known value representation")
 
     def item(self, at: int, coding: Coding) -> tuple[int, int]:

@@ -176,6 +176,22 @@ def test_sequences_that_passed_through_an_unknowing_system_are_read() -> None:
             assert found.integer(tags.Rows) == 512
 
 
+@pytest.mark.parametrize(("vr", "long"), [(b"??", False), (b"  ", False), (b"QX", True)])
+def test_private_elements_may_have_representations_of_their_own(vr: bytes, long: bool) -> None:
+    """As DCMTK reads them; in the standard's own groups they are damage."""
+    tail = struct.pack("<HH2sH", 0x0029, 0x0010, b"LO", 2) + b"A "
+    length = b"\0\0" + struct.pack("<I", 4) if long else struct.pack("<H", 4)
+    for group in (0x0021, 0x0022):
+        content = (
+            written(item(Modality="CT")) + struct.pack("<HH", group, 0x1001) + vr + length + b"abcd" + tail
+        )
+        if group % 2:
+            assert parse(content).dataset.text(0x00290010) == "A"
+        else:
+            with pytest.raises(BadHeader, match="value representation"):
+                parse(content)
+
+
 @pytest.mark.parametrize(
     ("charset", "raw", "name"),
     [

@@ -157,6 +157,16 @@ def test_a_mosaic_of_unknown_order_has_no_place(tmp_path: Path, unknown: dict[st
     assert "MOSAIC" in frame.image_type
 
 
+def test_a_grid_of_another_manufacturer_has_no_place(tmp_path: Path) -> None:
+    made = write_mosaic(tmp_path / "a.dcm", creator="SOMEONE ELSE")
+    made.Manufacturer, made.ImageType = "UIH", ["ORIGINAL", "PRIMARY", "M", "ND"]
+    made.private_block(0x0065, "Image Private Header", create=True).add_new(0x50, "DS", "7")
+    made.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    (frame,) = frames_at(tmp_path / "a.dcm")
+    assert frame.position is None
+    assert "MOSAIC" in frame.image_type
+
+
 def test_damaged_private_headers_leave_the_order_unknown(tmp_path: Path) -> None:
     made = write_mosaic(tmp_path / "a.dcm")
     whole = made[0x00291010].value
