@@ -19,6 +19,8 @@ from medseg.verdict import OK, Reason, Verdict
 
 # No scanner is larger than ten kilometres; farther out sums lose the digits that tell slices apart.
 _FARTHEST_MM = 1e7
+# Below this row and column direction span no plane.
+_LEAST_AREA = 0.1
 _PIXEL_SPACINGS_MM = (1e-6, 1e3)
 # Cosine of an angle that may pass for a right one, and length beyond 1 that may pass for rounding.
 _DIRECTION_TOLERANCE = 1e-3
@@ -56,7 +58,12 @@ def stack(frames: Sequence[Frame], allow: frozenset[str] = frozenset()) -> Stack
     ``missing-slices`` and ``uneven-spacing`` in ``allow`` turn those faults into a plan of which planes to
     interpolate; a tilt is kept in the affine either way, for `raster` to judge.
     """
-    found = tuple(frames)
+    # Senseless numbers are found by what comes out of them.
+    with np.errstate(all="ignore"):
+        return _stack(tuple(frames), allow)
+
+
+def _stack(found: tuple[Frame, ...], allow: frozenset[str]) -> Stack:
     faults = _content_faults(found)
     if faults:
         return Stack(found, None, faults=faults)
@@ -73,13 +80,23 @@ def is_unplaced(frame: Frame) -> bool:
     return frame.position is None or frame.row is None or frame.column is None
 
 
+def has_sound_place(frame: Frame) -> bool:
+    """Whether a frame says where it lies in numbers to reckon with; `stack` names what is wrong with others."""
+    if frame.position is None or frame.row is None or frame.column is None:
+        return False
+    numbers = np.concatenate([frame.position / _FARTHEST_MM, frame.row / 2, frame.column / 2])
+    if not (np.abs(numbers) <= 1).all():
+        return False
+    return bool(np.linalg.norm(np.cross(frame.row, frame.column)) > _LEAST_AREA)
+
+
 def is_colour(frame: Frame) -> bool:
     """Whether pixels are colours and not measured values."""
     return frame.image.samples > 1 or frame.image.photometric == "PALETTE COLOR"
 
 
 def normal_of(frame: Frame) -> Vector:
-    """Unit vector along which the slices of a placed frame's stack are counted, LPS."""
+    """Unit vector along which the slices of a soundly placed frame's stack are counted, LPS."""
     row, column = _in_plane(frame)
     normal: Vector = np.cross(row, column)
     return normal / np.linalg.norm(normal)
@@ -110,7 +127,7 @@ def plane_faults(frames: tuple[Frame, ...]) -> tuple[Reason, ...]:
     """What forbids to place all frames, each by itself."""
     without = sum(is_unplaced(f) or f.pixel_spacing is None for f in frames)
     if without:
-        text = f"{without} of {len(frames)} slices have no position, orientation or pixel spacing"
+        text = f"{without} of {len(frames)} slices have no position, orientation or pixel spacing; export them again"
         return (Reason("no-position", text),)
     if len({f.image.frame_of_reference for f in frames}) > 1:
         text = "slices with different frames of reference in one series"
@@ -213,7 +230,8 @@ def has_copies(frames: Sequence[Frame]) -> bool:
 
 def _one_slice(frames: tuple[Frame, ...]) -> Stack:
     first = frames[0]
-    told = [mm for mm in (first.thickness, first.step) if mm is not None and np.isfinite(mm) and mm > 0]
+    low, high = _PIXEL_SPACINGS_MM
+    told = [mm for mm in (first.thickness, first.step) if mm is not None and low <= mm <= high]
     text = "its thickness is that of the header" if told else "its thickness is not known"
     verdict = Verdict.of("warning", "one-slice", f"a series of one slice; {text}")
     affine = _affine(first, normal_of(first) * (told[0] if told else 1.0))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.io.dicom.geometry import has_copies, is_unplaced, normal_of
+from medseg.io.dicom.geometry import has_copies, has_sound_place, normal_of
 from medseg.io.dicom.objects import Frame
 from medseg.io.dicom.spacing import POSITION_TOLERANCE_MM, is_even
 
@@ -49,7 +49,7 @@ def partition(frames: Sequence[Frame]) -> tuple[Part, ...]:
     """The parts of frames that share all traits; one part where nothing parts them plainly."""
     frames = tuple(frames)
     whole = (Part(frames),)
-    if len(frames) < 2 or any(is_unplaced(f) for f in frames) or has_copies(frames):
+    if len(frames) < 2 or not all(has_sound_place(f) for f in frames) or has_copies(frames):
         return whole
     places = _places(frames)
     if len(set(places.values())) == len(frames):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medseg.io.dicom.geometry import is_colour, is_unplaced, normal_of
+from medseg.io.dicom.geometry import has_sound_place, is_colour, is_unplaced, normal_of
 from medseg.io.dicom.objects import Frame
 from medseg.verdict import Reason
 
@@ -115,7 +115,7 @@ def alike(values: ArrayLike, tolerance: float) -> NDArray[np.intp]:
     A row joins the first cluster whose first member differs by at most ``tolerance`` in every column; NaN is
     like NaN.
     """
-    table = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=-1e9, posinf=1e9, neginf=-1e9)
+    table = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=-2e9).clip(-2e9, 1e9)
     table, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
     cluster, count = np.full(len(table), -1), 0
     for row in np.argsort(first):
@@ -130,8 +130,8 @@ def alike(values: ArrayLike, tolerance: float) -> NDArray[np.intp]:
 
 
 def plane_name(frame: Frame) -> str:
-    """``"axial"``, ``"sagittal"`` or ``"coronal"``, after ``"oblique "`` beyond a degree; "" unplaced."""
-    if is_unplaced(frame):
+    """``"axial"``, ``"sagittal"`` or ``"coronal"``, after ``"oblique "`` beyond a degree; "" if unsound."""
+    if not has_sound_place(frame):
         return ""
     cosines = np.abs(normal_of(frame))
     name = ("sagittal", "coronal", "axial")[int(cosines.argmax())]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from medseg import InputRefused, UsageError
+from medseg.io.dicom.geometry import stack
 from medseg.io.dicom.objects import Frame
 from medseg.io.dicom.series import Listing, Series, choose, split
 
@@ -286,6 +287,31 @@ def test_the_list_in_a_message_has_an_end(make: Any) -> None:
     message = str(_refusal(split(frames)))
     assert "100 series" in message
     assert "and 80 more" in message
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"position": np.array([1e308, -1e308, 0])},
+        {"position": np.array([np.nan, 0, np.inf])},
+        {"row": np.zeros(3)},
+        {"row": np.array([1e308, 1e308, 1e308])},
+        {"column": np.array([0.96, 0.28, 0.0])},
+        {"pixel_spacing": (1e308, -1e308)},
+        {"echo": 1e308},
+        {"b_value": -1e308},
+        {"moment": (("TriggerTime", float("nan")),)},
+        {"thickness": 1e308},
+    ],
+)
+def test_senseless_numbers_are_sorted_without_a_word(make: Any, odd: dict[str, Any]) -> None:
+    stacks = [make.stack(*FOUR), make.stack(*FOUR, echo=1e300), make.stack(*FOUR, b_value=-1e300)]
+    frames = [*(f for frames in stacks for f in frames), *make.stack(0, 1, **odd), make.frame(**odd)]
+    found = split(frames)
+    assert sum(_counts(found)) == len(frames)
+    for series in found:
+        placed = stack(series.frames, frozenset({"missing-slices", "uneven-spacing"}))
+        assert placed.faults or np.isfinite(placed.affine).all()
 
 
 def test_ten_thousand_slices_are_sorted_in_a_moment(make: Any) -> None:
