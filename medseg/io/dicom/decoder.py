@@ -10,6 +10,7 @@ Requests come on standard input, replies go to standard output: a header each, t
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import signal
 import struct
@@ -70,12 +71,14 @@ def main() -> None:
     scratch = Path(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends us by closing the pipe
     forbid_core_files()
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no pixels
     loaded: dict[int, Decode] = {}
     try:
         while head := sys.stdin.buffer.read(_REQUEST.size):
             request = Request(*_REQUEST.unpack(head))
             status, content = _answer(request, sys.stdin.buffer.read(request.length), loaded, scratch)
-            _reply(sys.stdout.buffer, status, content)
+            _reply(replies, status, content)
             if status == OUT_OF_MEMORY:
                 break  # what is left is nothing to build on
     finally:
