@@ -42,7 +42,7 @@ def members(path: Path) -> list[Source]:
     try:
         with path.open("rb") as file, zipfile.ZipFile(cast(BinaryIO, _Bounded(file))) as archive:
             entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
-            return _checked(path, file, [entry for entry in entries if not entry.is_dir()])
+            return _checked(path, file, [entry for entry in entries if not entry.filename.endswith("/")])
     except (
         zipfile.BadZipFile,
         struct.error,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
-from medseg.errors import InputRefused, NotFound
+from medseg.errors import InputRefused, MedsegError, NotFound
 from medseg.io.dicom.archives import is_archive, members
 from medseg.io.dicom.directory import is_directory, listed_files
 from medseg.io.dicom.elements import BadHeader, Parsed, is_marked, is_plausible, read_dataset
@@ -51,23 +52,13 @@ def scan(path: Path, progress: Progress | None = None) -> Found:
         ``bad-header``, ``too-large``, ``outside-root`` (a DICOMDIR that leads out of its folder),
         ``unsupported-encoding`` (an encrypted archive), ``corrupt``, ``unreadable``.
     """
-    missing: tuple[str, ...] = ()
-    sources: Sequence[Source]
-    if path.is_dir():
-        sources, missing = _in_folder(path, nested=True)
-    elif not path.is_file():
+    if not path.exists():
         raise NotFound(f"{path}: no such file or folder")
-    elif is_archive(path):
-        sources = members(path)
-    else:
-        parsed = read_object(path)
-        if is_directory(parsed):
-            sources, missing = listed_files(path, parsed)
-        else:
-            sources, missing = _in_folder(path.parent, nested=False)
-    found = _read_all(sources, progress)
-    if path.is_dir():
-        missing += _missing_of_media(found)
+    with _readable(path):
+        sources, missing = _sources(path)
+        found = _read_all(sources, progress)
+        if path.is_dir():
+            missing += _missing_of_media(found)
     return Found(
         frames=tuple(frame for item in found if not isinstance(item, SetAside) for frame in item),
         set_aside=tuple(item for item in found if isinstance(item, SetAside)),
@@ -83,11 +74,12 @@ def read_object(path: Path) -> Parsed:
     InputRefused
         ``bad-header`` or ``too-large`` if it cannot be read.
     """
-    source = FileSource.of(path)
-    try:
-        return read_dataset(source)
-    except BadHeader as error:
-        raise _refused(source, error) from None
+    with _readable(path):
+        source = FileSource.of(path)
+        try:
+            return read_dataset(source)
+        except BadHeader as error:
+            raise _refused(source, error) from None
 
 
 def read_source(source: Source) -> tuple[Frame, ...] | SetAside:
@@ -100,26 +92,43 @@ def read_source(source: Source) -> tuple[Frame, ...] | SetAside:
     """
     if not source.size:
         return SetAside("empty", source)
+    with _readable(source.path):
+        try:
+            parsed = read_dataset(source)
+            code = object_kind(parsed)
+            return SetAside(code, source) if code is not None else frames_of(source, parsed)
+        except BadHeader as error:
+            head = source.read(0, 132)
+            name = source.name.lower()
+            if name.rpartition("/")[2] == "dicomdir":
+                return SetAside("unreadable", source)
+            if name.endswith(DICOM_EXTENSIONS) or is_marked(head):
+                raise _refused(source, error) from None
+            return SetAside("unreadable" if is_plausible(head) else "not-dicom", source)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What the system does not let be read is refused by name."""
     try:
-        parsed = read_dataset(source)
-        code = object_kind(parsed)
-        return SetAside(code, source) if code is not None else frames_of(source, parsed)
-    except BadHeader as error:
-        head = source.read(0, 132)
-        name = source.name.lower()
-        if name.rpartition("/")[2] == "dicomdir":
-            return SetAside("unreadable", source)
-        if name.endswith(DICOM_EXTENSIONS) or is_marked(head):
-            raise _refused(source, error) from None
-        return SetAside("unreadable" if is_plausible(head) else "not-dicom", source)
+        yield
     except OSError as error:
-        if isinstance(error, InputRefused) or error.errno is None:
+        if isinstance(error, MedsegError):
             raise
+        name = Path(error.filename).name if isinstance(error.filename, str) else path.name
         raise InputRefused(
-            f"{source.name}: the system does not let it be read: {error.strerror}",
-            code="unreadable",
-            path=source.path,
+            f"{name}: the system does not let it be read: {error.strerror}", code="unreadable", path=path
         ) from None
+
+
+def _sources(path: Path) -> tuple[Sequence[Source], tuple[str, ...]]:
+    """What is to be read for a path, and the names of what is missing."""
+    if path.is_dir():
+        return _in_folder(path, nested=True)
+    if is_archive(path):
+        return members(path), ()
+    parsed = read_object(path)
+    return listed_files(path, parsed) if is_directory(parsed) else _in_folder(path.parent, nested=False)
 
 
 def _refused(source: Source, error: BadHeader) -> InputRefused:

@@ -205,6 +205,18 @@ def rewrite_first_name(medium: Path, name: list[str]) -> None:
         made.save_as(medium)
 
 
+def test_what_the_system_does_not_give_is_refused_by_name(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(self: Path, *args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(InputRefused, match="Permission denied") as caught:
+        scan(study)
+    assert caught.value.code == "unreadable"
+
+
 def test_progress_counts_all_files_and_may_cancel(study: Path) -> None:
     calls: list[tuple[str, int, int]] = []
     scan(study, lambda *call: calls.append(call))
