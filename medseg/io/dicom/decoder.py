@@ -71,18 +71,24 @@ def main() -> None:
     scratch = Path(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends us by closing the pipe
     forbid_core_files()
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no pixels
-    loaded: dict[int, Decode] = {}
     try:
-        while head := sys.stdin.buffer.read(_REQUEST.size):
-            request = Request(*_REQUEST.unpack(head))
-            status, content = _answer(request, sys.stdin.buffer.read(request.length), loaded, scratch)
-            _reply(replies, status, content)
-            if status == OUT_OF_MEMORY:
-                break  # what is left is nothing to build on
+        with os.fdopen(os.dup(1), "wb") as replies:
+            os.dup2(2, 1)  # what a library prints is no pixels
+            _serve(sys.stdin.buffer, replies, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _serve(requests: BinaryIO, replies: BinaryIO, scratch: Path) -> None:
+    loaded: dict[int, Decode] = {}
+    while head := requests.read(_REQUEST.size):
+        request = Request(*_REQUEST.unpack(head))
+        status, content = _answer(request, requests.read(request.length), loaded, scratch)
+        replies.write(REPLY.pack(status, len(content)))
+        replies.write(content)
+        replies.flush()
+        if status == OUT_OF_MEMORY:
+            return  # what is left is nothing to build on
 
 
 def _answer(request: Request, stream: bytes, loaded: dict[int, Decode], scratch: Path) -> tuple[int, bytes]:
@@ -100,12 +106,6 @@ def _answer(request: Request, stream: bytes, loaded: dict[int, Decode], scratch:
     except _BAD_STREAM as error:
         # The exception's own words may quote what the stream holds.
         return FAILED, type(error).__name__.encode()
-
-
-def _reply(replies: BinaryIO, status: int, content: bytes) -> None:
-    replies.write(REPLY.pack(status, len(content)))
-    replies.write(content)
-    replies.flush()
 
 
 def forbid_core_files() -> None:

@@ -136,7 +136,7 @@ def _agreeing(opened: Opened, found: codestream.Codestream) -> codestream.Codest
             f"the compressed stream holds {found.columns} x {found.rows} pixels of {found.samples} samples, "
             f"the header says {image.columns} x {image.rows} of {image.samples}"
         )
-    if not 2 <= found.precision <= image.bits[0]:
+    if not 1 <= found.precision <= image.bits[0]:
         raise BadPixels(f"the compressed stream has {found.precision} bits, the header {image.bits[0]}")
     return found
 
