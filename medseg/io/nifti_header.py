@@ -127,20 +127,24 @@ def affine(header: np.void, size: tuple[int, int, int]) -> tuple[NDArray[np.floa
     unit = int(header["xyzt_units"]) & 7
     if unit not in _MM_PER_UNIT:
         raise HeaderFault(f"xyzt_units names the unit {unit} of length, expected 0 to 3")
-    scale = np.diag([_MM_PER_UNIT[unit]] * 3 + [1.0])
+    mm = _MM_PER_UNIT[unit]
     verdict = OK
     if unit in _UNIT_NAMES:
         finding = f"lengths are in {_UNIT_NAMES[unit]}; converted to millimetres (some programs do not)"
         verdict = Verdict.of("warning", "units-converted", finding)
     has_sform, has_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
     if has_sform:
-        chosen = scale @ _sform(header)
-        return chosen, verdict + (_disagreement(header, scale, chosen, size) if has_qform else OK)
+        chosen = _scaled(_sform(header), mm)
+        return chosen, verdict + (_disagreement(header, mm, chosen, size) if has_qform else OK)
     if has_qform:
-        return scale @ _qform(header), verdict
+        return _scaled(_qform(header), mm), verdict
     finding = "neither sform nor qform is set: that axis i points to the left is a guess (as in Analyze)"
     verdict += Verdict.of("warning", "orientation-unknown", finding)
-    return scale @ voxel_sizes_only(header["pixdim"], int(header["dim"][0]), size), verdict
+    return _scaled(voxel_sizes_only(header["pixdim"], int(header["dim"][0]), size), mm), verdict
+
+
+def _scaled(matrix: NDArray[np.float64], mm: float) -> NDArray[np.float64]:
+    return np.vstack([matrix[:3] * mm, matrix[3]])
 
 
 def _sform(header: np.void) -> NDArray[np.float64]:
@@ -192,10 +196,10 @@ def voxel_sizes_only(
 
 
 def _disagreement(
-    header: np.void, scale: NDArray[np.float64], sform: NDArray[np.float64], size: tuple[int, int, int]
+    header: np.void, mm: float, sform: NDArray[np.float64], size: tuple[int, int, int]
 ) -> Verdict:
     try:
-        qform = scale @ _qform(header)
+        qform = _scaled(_qform(header), mm)
     except HeaderFault as error:
         return Verdict.of("warning", "sform-qform-disagree", f"qform: {error}; the sform is used")
     corners = np.indices((2, 2, 2)).reshape(3, 8) * (np.array(size)[:, None] - 1)
@@ -222,6 +226,7 @@ def with_grid(header: np.void, facts: Mapping[str, Any]) -> None:
     """Copy `grid_facts` into a header that is being built."""
     for name in _GRID_FIELDS:
         header[name] = facts[name]
+    header["pixdim"][4:] = 1.0  # of dimensions that the grid does not have
 
 
 def set_grid(header: np.void, matrix: NDArray[np.float64], *, unit: int = 2) -> None:
