@@ -331,7 +331,12 @@ def test_structures_of_rt_utils_come_out_as_they_were_drawn(real_data: Path) -> 
 
 
 def test_contours_on_a_real_oblique_series(real_data: Path, tmp_path: Path) -> None:
-    folder = real_data / "dicom" / "rtstruct_rt_utils" / "tests" / "oriented_data"
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    for path in (real_data / "dicom" / "rtstruct_rt_utils" / "tests" / "oriented_data").glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID = "1.2.3"  # whoever took the names out gave every slice a study of its own
+        dataset.save_as(folder / path.name)
     scan = medseg.read(folder)
     mask = np.zeros(scan.geometry.shape, bool)
     mask[20:31, 40:52, 1] = True
