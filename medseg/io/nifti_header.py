@@ -157,7 +157,8 @@ def _qform(header: np.void) -> NDArray[np.float64]:
     rest = 1.0 - (b * b + c * c + d * d)
     if not rest > -1e-5:
         raise HeaderFault(f"quaternion ({b}, {c}, {d}) is longer than 1")
-    if rest < 1e-7:  # rounding of float32: a turn by 180 degrees
+    # A turn by 180 degrees, but for rounding: of float32 as nifti1_io.c has it, of float64 in NIfTI-2.
+    if rest < (1e-7 if header["quatern"].dtype.itemsize == 4 else 1e-15):
         b, c, d = np.array([b, c, d]) / np.sqrt(b * b + c * c + d * d)
         rest = 0.0
     a = np.sqrt(rest)
