@@ -87,15 +87,14 @@ def _stored_image(parsed: Parsed) -> StoredImage:
         pixels_at=parsed.pixels_at,
         pixels_length=parsed.pixels_length,
         lossy=dataset.text(tags.LossyImageCompression) == "01",
-        study=_study(dataset),
+        patient=_digest(dataset, tags.PatientID),
+        study=_digest(dataset, tags.StudyInstanceUID),
     )
 
 
-def _study(dataset: DataSet) -> int:
+def _digest(dataset: DataSet, tag: int) -> int:
     # Python's own hash has a key that is drawn for each process: nobody can find the patient from it.
-    return hash(
-        tuple((dataset.value(tag) or b"").strip(b" \0") for tag in (tags.PatientID, tags.StudyInstanceUID))
-    )
+    return hash((dataset.value(tag) or b"").strip(b" \0"))
 
 
 def _made_up_uid(dataset: DataSet) -> str:

@@ -81,7 +81,7 @@ def is_unplaced(frame: Frame) -> bool:
 
 
 def has_sound_place(frame: Frame) -> bool:
-    """Whether a frame says where it lies in numbers to reckon with; `stack` names what is wrong with others."""
+    """Whether a frame says where it lies in numbers to reckon with; `stack` names the fault of others."""
     if frame.position is None or frame.row is None or frame.column is None:
         return False
     numbers = np.concatenate([frame.position / _FARTHEST_MM, frame.row / 2, frame.column / 2])
@@ -127,7 +127,7 @@ def plane_faults(frames: tuple[Frame, ...]) -> tuple[Reason, ...]:
     """What forbids to place all frames, each by itself."""
     without = sum(is_unplaced(f) or f.pixel_spacing is None for f in frames)
     if without:
-        text = f"{without} of {len(frames)} slices have no position, orientation or pixel spacing; export them again"
+        text = f"{without} of {len(frames)} slices have no position, orientation or pixel spacing"
         return (Reason("no-position", text),)
     if len({f.image.frame_of_reference for f in frames}) > 1:
         text = "slices with different frames of reference in one series"

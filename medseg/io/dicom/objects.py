@@ -64,8 +64,8 @@ class StoredImage:
         encapsulated (a sequence of fragments). Both None where there is none. They count in ``source``.
     lossy
         LossyImageCompression is "01".
-    study
-        A number that differs between patients and between studies, and says nothing else about them: UIDs
+    patient, study
+        Numbers that differ between patients and between studies, and say nothing else about them: UIDs
         that an anonymiser has emptied or made alike must not mix their images. Good within one process.
     """
 
@@ -87,6 +87,7 @@ class StoredImage:
     pixels_at: int | None
     pixels_length: int | None
     lossy: bool = False
+    patient: int = 0
     study: int = 0
 
 

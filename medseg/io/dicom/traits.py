@@ -38,6 +38,7 @@ class Traits(NamedTuple):
     frames than it describes.
     """
 
+    patient: int
     study: int
     modality: str | None
     number: int | None
@@ -64,10 +65,14 @@ def traits_of(frames: Sequence[Frame], number_tells: bool) -> list[Traits]:
     b_values = alike([[_or_nan(f.b_value)] for f in frames], _B_VALUE_APART)
     planes = alike([_directions(f) for f in frames], _DIRECTION_APART)
     spacings = alike([_log_spacing(f) for f in frames], _SPACING_APART)
+    # Some programs draw a new StudyInstanceUID for every file they write: that tells nothing.
+    studies = {id(f.image): f.image.study for f in frames}
+    study_tells = len(set(studies.values())) < len(studies)
     described = Counter(id(f.image) for f in frames)
     return [
         Traits(
-            study=f.image.study,
+            patient=f.image.patient,
+            study=f.image.study if study_tells else 0,
             modality=f.image.modality,
             number=f.image.series_number if number_tells else None,
             frame_of_reference=f.image.frame_of_reference,
@@ -184,6 +189,7 @@ def _pixels_name(frame: Frame) -> str:
 
 # An empty name means: say which of how many.
 _NAMES: dict[str, Callable[[Frame], str]] = {
+    "patient": lambda _: "",
     "study": lambda _: "",
     "number": _number_name,
     "frame_of_reference": lambda _: "",

@@ -62,6 +62,7 @@ def test_series_are_ordered_by_their_numbers(make: Any, shuffled: Shuffle) -> No
             {"image_type": ("ORIGINAL", "PRIMARY", "OTHER")},
             ("kind 1 of 2", "ORIGINAL/PRIMARY/OTHER"),
         ),
+        ({"patient": 5}, {"patient": 7}, ("patient 1 of 2", "patient 2 of 2")),
         ({"study": 5}, {"study": 7}, ("study 1 of 2", "study 2 of 2")),
         ({"stack": "1"}, {"stack": "2"}, ("stack 1 of 2", "stack 2 of 2")),
         ({}, {"frame_of_reference": "1.6"}, ("frame of reference 1 of 2", "frame of reference 2 of 2")),
@@ -94,6 +95,10 @@ def test_rounding_does_not_split_a_series(make: Any) -> None:
         for n, e in enumerate(np.linspace(0, 1e-5, 6))
     ]
     assert _counts(split(frames)) == [6]
+
+
+def test_a_study_of_its_own_for_every_slice_tells_nothing(make: Any) -> None:
+    assert _counts(split([make.frame(2.5 * n, study=n) for n in range(4)])) == [4]
 
 
 def test_vendor_words_of_the_image_type_do_not_split_one_stack(make: Any) -> None:
