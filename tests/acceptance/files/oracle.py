@@ -18,10 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.acceptance.files import oracle_dicom, oracle_grids
+from tests.acceptance.files import oracle_dicom, oracle_grids, oracle_labels
 
 _CORNER_MM = 1e-3
 _LARGEST_MEMORY = 4 << 30
+_CHECKS: dict[str, tuple[tuple[str, oracle_dicom.Check], ...]] = {
+    "dicom": oracle_dicom.CHECKS,
+    "seg": (("pydicom", oracle_labels.check_segmentation),),
+    "rtstruct": (("pydicom and matplotlib", oracle_labels.check_structures),),
+}
 
 
 def main() -> None:
@@ -98,10 +103,8 @@ def same_numbers(found: NDArray[Any], expected: NDArray[Any]) -> bool:
 
 def _checks(question: dict[str, Any], found: Found) -> Iterator[tuple[str, Callable[[], str]]]:
     path, family, options = Path(question["path"]), question["family"], question["options"]
-    if family in oracle_dicom.CHECKS:
-        for name, check in oracle_dicom.CHECKS[family]:
-            yield name, lambda check=check: check(path, options, found)
-        return
+    for name, check in _CHECKS.get(family, ()):
+        yield name, lambda check=check: check(path, options, found)
     for name, reader in oracle_grids.READERS.get(family, ()):
         yield name, lambda reader=reader: found.differs_from(Found(*reader(path, options)))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +28,24 @@ def _nibabel(path: Path, options: dict[str, Any]) -> Grid:
         data = data.reshape((*data.shape[:3], *(1,) * (3 - data.ndim), -1))
         data = data[..., options.get("series", 1) - 1][None]
     data = data.reshape((*data.shape, *(1,) * (4 - data.ndim)))
+    if isinstance(image, nibabel.MGHImage):
+        return data, image.affine if _has_place(path) else _freesurfers_place(image)
     unit = int(image.header["xyzt_units"]) & 7 if "xyzt_units" in image.header else 2
     return data, np.diag([_MM_PER_UNIT[unit]] * 3 + [1.0]) @ image.affine
+
+
+def _has_place(path: Path) -> bool:
+    """MGH's goodRASFlag, as it stands in the file."""
+    content = path.read_bytes()
+    content = zlib.decompressobj(47).decompress(content, 64) if content[:2] == b"\x1f\x8b" else content
+    return bool(struct.unpack_from(">h", content, 28)[0] > 0)
+
+
+def _freesurfers_place(image: nibabel.MGHImage) -> NDArray[np.float64]:
+    """Coronal slices of 1 mm: i leftwards, j down, k forwards (FreeSurfer); nibabel turns j and k."""
+    affine = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(image.shape[:3]) / 2)
+    return affine
 
 
 def _simpleitk(path: Path, options: dict[str, Any]) -> Grid:
@@ -48,6 +67,69 @@ def _simpleitk(path: Path, options: dict[str, Any]) -> Grid:
     words = units.replace('"', " ").split()
     scale = [_MM_PER_SPACE_UNIT[word.lower()] for word in words[:3]] or [1.0] * 3
     return data, _LPS_TO_RAS @ np.diag([*scale, 1.0]) @ affine
+
+
+_NUMPY = {
+    "signed char": "i1", "int8": "i1", "uchar": "u1", "unsigned char": "u1", "uint8": "u1", "short": "i2",
+    "int16": "i2", "ushort": "u2", "unsigned short": "u2", "uint16": "u2", "int": "i4", "int32": "i4",
+    "uint": "u4", "unsigned int": "u4", "uint32": "u4", "float": "f4", "double": "f8",
+    "MET_SHORT": "i2", "MET_UCHAR": "u1", "MET_USHORT": "u2", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
+    "MET_INT": "i4", "MET_CHAR": "i1", "MET_UINT": "u4",
+}  # fmt: skip
+
+
+def _numbers(content: bytes, kind: str, order: str, sizes: list[int]) -> NDArray[Any]:
+    flat = np.frombuffer(content, np.dtype(kind).newbyteorder(order), count=math.prod(sizes))
+    return flat.reshape(sizes, order="F")
+
+
+def _plain_nrrd(path: Path, options: dict[str, Any]) -> Grid:
+    """Three axes in space, raw or gzip, by the letter of the format and nothing else."""
+    head, _, body = path.read_bytes().replace(b"\r\n", b"\n").partition(b"\n\n")
+    fields = {}
+    for line in head.decode("latin-1").split("\n")[1:]:
+        if not line.startswith("#") and ":=" not in line:
+            key, value = line.split(":", 1)
+            fields[key.lower()] = value.strip()
+    if "data file" in fields:
+        body = (path.parent / fields["data file"]).read_bytes()
+    sizes = [int(n) for n in fields["sizes"].split()]
+    if fields["encoding"].lower() in ("gzip", "gz"):
+        body = zlib.decompress(body, 31)
+    elif fields["encoding"].lower() != "raw":
+        raise ValueError("another encoding")
+    order = {"little": "<", "big": ">"}[fields.get("endian", "little").lower()]
+    data = _numbers(body, _NUMPY[fields["type"]], order, sizes)
+    signs = {"left-posterior-superior": (-1, -1, 1), "right-anterior-superior": (1, 1, 1)}[
+        fields["space"].lower()
+    ]
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([_vector(word) for word in fields["space directions"].split()]).T
+    affine[:3, 3] = _vector(fields["space origin"])
+    return data.reshape((1, *sizes)), np.diag([*signs, 1]) @ affine
+
+
+def _vector(word: str) -> list[float]:
+    return [float(number) for number in word.strip("()").split(",")]
+
+
+def _plain_metaimage(path: Path, options: dict[str, Any]) -> Grid:
+    """Three axes, raw or zlib, by the letter of the format and nothing else."""
+    head, _, rest = path.read_bytes().partition(b"ElementDataFile = ")
+    name, _, body = rest.partition(b"\n")
+    fields = dict(line.split(" = ", 1) for line in head.decode("latin-1").split("\n") if line)
+    if name.strip() != b"LOCAL":
+        body = (path.parent / name.decode().strip()).read_bytes()
+    if fields["CompressedData"].strip() == "True":
+        body = zlib.decompress(body)
+    sizes = [int(n) for n in fields["DimSize"].split()]
+    order = ">" if fields.get("BinaryDataByteOrderMSB") == "True" else "<"
+    data = _numbers(body, _NUMPY[fields["ElementType"].strip()], order, sizes)
+    matrix = np.array(fields["TransformMatrix"].split(), float).reshape(3, 3).T
+    affine = np.eye(4)
+    affine[:3, :3] = matrix * np.array(fields["ElementSpacing"].split(), float)
+    affine[:3, 3] = np.array(fields["Offset"].split(), float)
+    return data.reshape((1, *sizes)), _LPS_TO_RAS @ affine
 
 
 def _pillow(path: Path, options: dict[str, Any]) -> Grid:
@@ -88,7 +170,7 @@ Reader = Callable[[Path, dict[str, Any]], Grid]
 READERS: dict[str, tuple[tuple[str, Reader], ...]] = {
     "nifti": (("nibabel", _nibabel),),
     "mgh": (("nibabel", _nibabel),),
-    "nrrd": (("SimpleITK", _simpleitk),),
-    "metaimage": (("SimpleITK", _simpleitk),),
+    "nrrd": (("SimpleITK", _simpleitk), ("plain NRRD", _plain_nrrd)),
+    "metaimage": (("SimpleITK", _simpleitk), ("plain MetaImage", _plain_metaimage)),
     "pictures": (("Pillow", _pillow), ("tifffile", _tifffile), ("SimpleITK", _itk_picture)),
 }

@@ -14,7 +14,7 @@ from pydicom.pixels import pack_bits
 from pydicom.sequence import Sequence
 
 from tests.acceptance.files.canary import CANARY
-from tests.acceptance.files.seeds import Seed, gathered, real_data
+from tests.acceptance.files.seeds import Seed, real_data
 from tests.acceptance.files.seeds_dicom import (
     COLUMN,
     COLUMNS,
@@ -56,7 +56,8 @@ def seg(folder: Path) -> Iterator[Seed]:
     yield Seed("seg", "binary deflated", deflated, "seg.dcm", verb="read_labels")
     data = real_data()
     if data is not None:
-        for path in sorted((data / "dicom" / "seg_dcmqi").rglob("seg/*.dcm"))[:2]:
+        real = data / "dicom" / "seg_dcmqi"
+        for path in (real / "23x38x3" / "seg" / "label.seg", real / "sparse-labelmap-ppv5.dcm"):
             yield Seed("seg", path.name, {"seg.dcm": path.read_bytes()}, "seg.dcm", verb="read_labels")
 
 
@@ -139,11 +140,6 @@ def rtstruct(folder: Path) -> Iterator[Seed]:
     yield Seed("rtstruct", "scan told", files, "structures.dcm", "read_labels", {"scan": "ct"}, only)
     yield Seed("rtstruct", "scan beside it", files, "structures.dcm", "read_labels", {}, only)
     yield Seed("rtstruct", "any file", files, "structures.dcm", "read_labels")
-    data = real_data()
-    if data is not None:
-        real = data / "dicom" / "rtstruct_rt_utils" / "tests" / "one_slice_data"
-        if real.is_dir():
-            yield gathered("rtstruct", "rt_utils", real, verb="read_labels")
 
 
 def structure_set() -> FileDataset:
@@ -152,7 +148,7 @@ def structure_set() -> FileDataset:
     item.Modality, item.SeriesInstanceUID, item.StructureSetLabel = "RTSTRUCT", f"{SERIES}.6", CANARY[:16]
     shapes = {
         1: [(n, [(4.2, 3.1), (30.7, 5.3), (12.4, 28.9)]) for n in range(SLICES)],
-        2: [(n, box) for n in (1, 2) for box in (_box(20.3, 10.2, 35.6, 31.8), _box(24.3, 15.2, 30.6, 25.8))],
+        2: [(n, box) for n in (1, 2) for box in (_box(24.3, 16.2, 36.6, 31.8), _box(27.3, 20.2, 33.6, 27.8))],
     }
     frame, study, of_series = Dataset(), Dataset(), Dataset()
     of_series.SeriesInstanceUID = SERIES

@@ -78,7 +78,7 @@ class Watched:
     def close(self) -> None:
         """Kill the process and its children."""
         if self._process is not None:
-            end_group(self._process)
+            end(self._process)
             self._process = None
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -89,7 +89,6 @@ class Watched:
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                start_new_session=True,
                 env={**os.environ, "TMPDIR": str(self.scratch), "OMP_NUM_THREADS": "1"},
             )
         return self._process
@@ -108,14 +107,27 @@ class Watched:
                 raise Overran
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a session of its own, and every child that stayed in it."""
-    with contextlib.suppress(ProcessLookupError):  # gone already, with all its children
-        os.killpg(process.pid, signal.SIGKILL)
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all of its descendants."""
+    for pid in family(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             stream.close()
+
+
+def family(pid: int) -> list[int]:
+    """A process and its living descendants, in sessions of their own too; Linux only."""
+    found, waiting = [], [pid]
+    while waiting:
+        one = waiting.pop()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            for task in Path(f"/proc/{one}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+            found.append(one)
+    return found
 
 
 def peak_memory(pid: int) -> int:
@@ -124,15 +136,8 @@ def peak_memory(pid: int) -> int:
     Peaks of several processes are added, whether or not they fell together: an upper bound.
     """
     total = 0
-    pids = [pid]
-    while pids:
-        one = pids.pop()
-        try:
-            status = Path(f"/proc/{one}/status").read_text()
-            for task in Path(f"/proc/{one}/task").iterdir():
-                pids += map(int, (task / "children").read_text().split())
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
-        _, found, rest = status.partition("VmHWM:")
-        total += int(rest.split(maxsplit=1)[0]) * 1024 if found else 0
+    for one in family(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            _, found, rest = Path(f"/proc/{one}/status").read_text().partition("VmHWM:")
+            total += int(rest.split(maxsplit=1)[0]) * 1024 if found else 0
     return total
