@@ -87,6 +87,7 @@ def _file_ids(path: Path, parsed: Parsed) -> list[tuple[str, ...]]:
         return [
             tuple(part for word in record.words(tags.ReferencedFileID) for part in word.split("/"))
             for record in parsed.dataset.items(tags.DirectoryRecordSequence)
+            if record.integer(tags.RecordInUseFlag) != 0  # 0: taken off the medium
         ]
     except BadHeader as error:
         raise InputRefused(

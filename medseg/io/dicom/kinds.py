@@ -7,8 +7,6 @@ from __future__ import annotations
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 DIRECTORY = "1.2.840.10008.1.3.10"
-SEGMENTATIONS = (f"{_STORAGE}66.4", f"{_STORAGE}66.7")
-STRUCTURE_SET = f"{_STORAGE}481.3"
 
 # What is no image to read as a scan, by SOP class; a class that ends in a dot stands for all that begin so.
 _SET_ASIDE = {
@@ -27,7 +25,7 @@ _SET_ASIDE = {
     f"{_STORAGE}67": "not-an-image",
     f"{_STORAGE}4.2": "not-an-image",
     f"{_STORAGE}481.2": "dose",
-    STRUCTURE_SET: "structure-set",
+    f"{_STORAGE}481.3": "structure-set",
     **{f"{_STORAGE}481.{n}": "plan" for n in (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14)},
     f"{_STORAGE}77.1.6": "whole-slide",
     f"{_STORAGE}9.": "waveform",

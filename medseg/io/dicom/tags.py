@@ -16,7 +16,6 @@ AcquisitionDateTime = 0x0008002A
 AcquisitionTime = 0x00080032
 ContentTime = 0x00080033
 Modality = 0x00080060
-ConversionType = 0x00080064
 PatientID = 0x00100020
 StudyInstanceUID = 0x0020000D
 SeriesInstanceUID = 0x0020000E
@@ -30,7 +29,6 @@ PlanarConfiguration = 0x00280006
 NumberOfFrames = 0x00280008
 Rows = 0x00280010
 Columns = 0x00280011
-PixelAspectRatio = 0x00280034
 BitsAllocated = 0x00280100
 BitsStored = 0x00280101
 HighBit = 0x00280102
@@ -40,12 +38,7 @@ ModalityLUTSequence = 0x00283000
 RescaleIntercept = 0x00281052
 RescaleSlope = 0x00281053
 PixelPaddingValue = 0x00280120
-RedPaletteColorLookupTableDescriptor = 0x00281101
-FloatPixelData = 0x7FE00008
-DoubleFloatPixelData = 0x7FE00009
 PixelData = 0x7FE00010
-ExtendedOffsetTable = 0x7FE00001
-ExtendedOffsetTableLengths = 0x7FE00002
 
 # Where a slice lies.
 ImagePositionPatient = 0x00200032
@@ -57,9 +50,7 @@ SpacingBetweenSlices = 0x00180088
 
 # What tells images at one position apart.
 EchoTime = 0x00180081
-EchoNumbers = 0x00180086
 DiffusionBValue = 0x00189087
-DiffusionDirectionality = 0x00189075
 ComplexImageComponent = 0x00089208
 TemporalPositionIdentifier = 0x00200100
 TemporalPositionIndex = 0x00209128
@@ -97,47 +88,31 @@ TemporalPositionSequence = 0x00209310
 TemporalPositionTimeOffset = 0x0020930D
 CardiacSynchronizationSequence = 0x00189118
 NominalCardiacTriggerDelayTime = 0x00209153
-DerivationImageSequence = 0x00089124
-SourceImageSequence = 0x00082112
 PlanePositionSlideSequence = 0x0048021A
 TotalPixelMatrixColumns = 0x00480006
 
 # Segmentations.
 SegmentationType = 0x00620001
-SegmentationFractionalType = 0x00620010
 MaximumFractionalValue = 0x0062000E
-SegmentsOverlap = 0x00620013
 SegmentSequence = 0x00620002
 SegmentNumber = 0x00620004
 SegmentLabel = 0x00620005
-SegmentDescription = 0x00620006
-SegmentAlgorithmType = 0x00620008
 SegmentIdentificationSequence = 0x0062000A
 ReferencedSegmentNumber = 0x0062000B
 RecommendedDisplayCIELabValue = 0x0062000D
-SegmentedPropertyCategoryCodeSequence = 0x00620003
 SegmentedPropertyTypeCodeSequence = 0x0062000F
-SegmentedPropertyTypeModifierCodeSequence = 0x00620011
-AnatomicRegionSequence = 0x00082218
 CodeValue = 0x00080100
-LongCodeValue = 0x00080119
 CodingSchemeDesignator = 0x00080102
-CodeMeaning = 0x00080104
-TrackingID = 0x00620020
 
 # Structure sets.
 StructureSetROISequence = 0x30060020
 ROINumber = 0x30060022
 ROIName = 0x30060026
-ROIGenerationAlgorithm = 0x30060036
-ReferencedFrameOfReferenceUID = 0x30060024
 ROIContourSequence = 0x30060039
 ROIDisplayColor = 0x3006002A
 ContourSequence = 0x30060040
 ContourImageSequence = 0x30060016
 ContourGeometricType = 0x30060042
-ContourSlabThickness = 0x30060044
-ContourOffsetVector = 0x30060045
 NumberOfContourPoints = 0x30060046
 ContourData = 0x30060050
 ReferencedROINumber = 0x30060084
@@ -145,25 +120,17 @@ ReferencedFrameOfReferenceSequence = 0x30060010
 RTReferencedStudySequence = 0x30060012
 RTReferencedSeriesSequence = 0x30060014
 RTROIObservationsSequence = 0x30060080
-RTROIInterpretedType = 0x300600A4
 RTROIIdentificationCodeSequence = 0x30060086
-ROIObservationLabel = 0x30060085
 
 # References.
 ReferencedSeriesSequence = 0x00081115
-ReferencedInstanceSequence = 0x0008114A
-ReferencedSOPClassUID = 0x00081150
 ReferencedSOPInstanceUID = 0x00081155
 ReferencedImageSequence = 0x00081140
-ReferencedFrameNumber = 0x00081160
-StudiesContainingOtherReferencedInstancesSequence = 0x00081200
 
 # Media directory.
 DirectoryRecordSequence = 0x00041220
-DirectoryRecordType = 0x00041430
 ReferencedFileID = 0x00041500
 RecordInUseFlag = 0x00041410
-ReferencedSOPInstanceUIDInFile = 0x00041511
 
 # The value representation of those stored as binary numbers: implicit data sets do not tell it.
 BINARY: dict[int, bytes] = {
@@ -175,12 +142,7 @@ BINARY: dict[int, bytes] = {
     BitsStored: b"US",
     HighBit: b"US",
     PixelRepresentation: b"US",
-    RedPaletteColorLookupTableDescriptor: b"US",
-    FloatPixelData: b"OF",
-    DoubleFloatPixelData: b"OD",
     PixelData: b"OW",
-    ExtendedOffsetTable: b"OV",
-    ExtendedOffsetTableLengths: b"OV",
     DiffusionBValue: b"FD",
     TemporalPositionIndex: b"UL",
     InStackPositionNumber: b"UL",

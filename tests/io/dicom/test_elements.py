@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import uid
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
@@ -369,6 +370,19 @@ def test_real_headers_read_as_pydicom_reads_them(real_data: Path) -> None:
         assert parsed.transfer_syntax == theirs.file_meta.TransferSyntaxUID
         assert_same(parsed.dataset, theirs)
         assert (parsed.pixels_at is not None) == ("PixelData" in theirs)
+
+
+def test_tags_and_their_representations_are_those_of_the_standard() -> None:
+    binary = {"US", "SS", "UL", "SL", "FL", "FD", "AT", "UV", "SV"}
+    for tag, keyword in KEYWORDS.items():
+        if keyword.isupper() or keyword.startswith("_"):
+            continue
+        assert tag_for_keyword(keyword) == tag
+        vr = dictionary_VR(tag)
+        if vr in binary:
+            assert tags.stored_as(tag).decode() == vr
+        elif vr not in ("US or SS", "OB or OW"):
+            assert tags.stored_as(tag) == b""
 
 
 def test_numbers_are_float64_in_the_order_of_the_header() -> None:

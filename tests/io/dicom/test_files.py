@@ -197,6 +197,14 @@ def test_a_missing_name_that_no_medium_has_is_not_repeated(medium: Path) -> None
     assert missing.startswith("record ")
 
 
+def test_records_that_are_not_in_use_are_passed_over(medium: Path) -> None:
+    made = pydicom.dcmread(medium)
+    images = [record for record in made.DirectoryRecordSequence if "ReferencedFileID" in record]
+    images[0].RecordInUseFlag = 0
+    made.save_as(medium)
+    assert len(scan(medium).frames) == 2
+
+
 def rewrite_first_name(medium: Path, name: list[str]) -> None:
     with pydicom.config.disable_value_validation():
         made = pydicom.dcmread(medium)
