@@ -36,6 +36,10 @@ _SYNONYMS = {
     "Rotation": "TransformMatrix", "Orientation": "TransformMatrix", "Position": "Offset", "Origin": "Offset",
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
 }  # fmt: skip
+_KNOWN = {
+    *_GRID_KEYS, "ElementSize", "CenterOfRotation", "NDims", "DimSize", "ElementType", "ElementDataFile",
+    "ElementNumberOfChannels", "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "HeaderSize",
+}  # fmt: skip
 _MOST_DIMENSIONS = 10
 
 
@@ -62,9 +66,14 @@ def read(path: Path, *, series: int | None = None) -> Raster:
 def _read(path: Path, series: int | None) -> Raster:
     lines, size = read_text_header(path, lambda line: line.partition("=")[0].strip() == "ElementDataFile")
     fields = Fields()
-    for line in lines:
-        key, _, value = line.partition("=")
-        fields[_SYNONYMS.get(key.strip(), key.strip())] = value.strip()
+    for n, line in enumerate(lines, 1):
+        key, separator, value = line.partition("=")
+        key = _SYNONYMS.get(key.strip(), key.strip())
+        if not separator or not key.isprintable() or not key.isascii():
+            raise HeaderFault(f"line {n} of the header is not a name, an equals sign and a value")
+        if key in fields and key in _KNOWN:
+            raise HeaderFault(f"line {n} of the header says again what another has said")
+        fields[key] = value.strip()
     dimensions = whole(fields["NDims"], "NDims")
     sizes = wholes(fields["DimSize"], "DimSize")
     if len(sizes) != dimensions or not 2 <= dimensions <= _MOST_DIMENSIONS or min(sizes) < 1:
@@ -122,6 +131,9 @@ def _affine(fields: Mapping[str, str], dimensions: int) -> tuple[NDArray[np.floa
     if rotation is None:
         guess = "no TransformMatrix: taken as left-posterior-superior"
         verdict = Verdict.of("warning", "orientation-unknown", guess)
+    elif "Offset" not in fields:
+        finding = "no Offset: the first voxel is taken to lie at 0, 0, 0"
+        verdict = Verdict.of("warning", "position-unknown", finding)
     matrix = np.eye(4)
     # A row of the file is the direction of one array axis, hence the transposition.
     directions = np.eye(dimensions) if rotation is None else np.reshape(rotation, (dimensions, dimensions)).T
@@ -179,11 +191,18 @@ def _data_files(path: Path, fields: Fields, size: int, sizes: tuple[int, ...]) -
 def _encoding(fields: Fields) -> Encoding:
     if not _true(fields, "BinaryData", "True"):
         return "text"
-    return "zlib" if _true(fields, "CompressedData", "False") else "none"
+    if _true(fields, "CompressedData", "False"):
+        return "zlib"
+    if "CompressedDataSize" in fields and fields["CompressedDataSize"] != "0":
+        raise HeaderFault("there is a CompressedDataSize, but no CompressedData")
+    return "none"
 
 
 def _true(fields: Fields, key: str, default: str) -> bool:
-    return fields.get(key, default).lower() in ("true", "1")
+    value = fields.get(key, default).lower()
+    if value not in ("true", "1", "false", "0"):
+        raise HeaderFault(f"the field '{key}' is neither True nor False")
+    return value in ("true", "1")
 
 
 def write(

@@ -20,7 +20,6 @@ from medseg.io.time_series import choose_volume, read_volume
 from medseg.labels import LabelSet
 from medseg.verdict import OK, Verdict
 
-_LARGEST_EXTENSIONS = 1 << 20
 _LARGEST_OFFSET = 1 << 28
 
 
@@ -58,9 +57,7 @@ def _read(path: Path, header_path: Path, data_path: Path, series: int | None) ->
         if alone:
             stream.unread(block[header.dtype.itemsize :])
             between = offset - header.dtype.itemsize
-            extensions = stream.read(min(between, _LARGEST_EXTENSIONS))
-            stream.skip(between - len(extensions))
-            labels = _labels_in(extensions, header)
+            labels = nifti_labels.read_extensions(stream, between, _byte_order(header))
             return _raster(path, (header_path,), (header, version), stream, series, labels)
     _check_halves(path, header_path, data_path)
     with ByteStream(data_path) as stream:
@@ -91,6 +88,8 @@ def _raster(
     sizes = headers.shape(header)
     number, per_voxel = headers.dtype(header)
     scaling = headers.scaling(header)
+    if per_voxel > 1 and scaling is not None:
+        raise HeaderFault("colours with a slope or an intercept")
     i, j, k = (*sizes, 1, 1)[:3]
     affine, verdict = headers.affine(header, (i, j, k))
     if any(n > 1 for n in sizes[4:]):
@@ -110,7 +109,7 @@ def _raster(
         verdict += lost
     is_2d = len(sizes) == 2 or (marked and int(header["intent_p"][0]) == 2)
     return Raster(
-        data=scaled(data, scaling if per_voxel == 1 else None),
+        data=scaled(data, scaling),
         affine=affine,
         path=path,
         paths=paths,
@@ -131,10 +130,9 @@ def _check_kind(path: Path, header: np.void) -> None:
         raise refused(path, name, f"{kind} (data type {code}); save it as real numbers or integers")
 
 
-def _labels_in(extensions: bytes, header: np.void) -> LabelSet | None:
+def _byte_order(header: np.void) -> str:
     big = header.dtype["sizeof_hdr"].newbyteorder("=") != header.dtype["sizeof_hdr"]
-    swapped = sys.byteorder == "little"
-    return nifti_labels.unpack(extensions, ">" if big == swapped else "<")
+    return ">" if big == (sys.byteorder == "little") else "<"
 
 
 def _pair(path: Path) -> tuple[Path, Path]:

@@ -54,6 +54,7 @@ UNREADABLE = {1: "single bits", 32: "complex numbers", 1536: "128-bit floats", 1
               2048: "complex numbers"}  # fmt: skip
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _UNIT_NAMES = {1: "metres", 3: "micrometres"}
+_LARGEST_CODE = 5
 # What places the grid in space; copied when the same grid is written again, so that it is bit-equal.
 _GRID_FIELDS = ("pixdim", "qform_code", "sform_code", "quatern", "qoffset", "srow", "xyzt_units", "dim_info")
 # sform and qform that differ by less than this share of a voxel differ by rounding.
@@ -132,7 +133,7 @@ def affine(header: np.void, size: tuple[int, int, int]) -> tuple[NDArray[np.floa
     if unit in _UNIT_NAMES:
         finding = f"lengths are in {_UNIT_NAMES[unit]}; converted to millimetres (some programs do not)"
         verdict = Verdict.of("warning", "units-converted", finding)
-    has_sform, has_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
+    has_sform, has_qform = _is_set(header, "sform_code"), _is_set(header, "qform_code")
     if has_sform:
         chosen = _scaled(_sform(header), mm)
         return chosen, verdict + (_disagreement(header, mm, chosen, size) if has_qform else OK)
@@ -141,6 +142,14 @@ def affine(header: np.void, size: tuple[int, int, int]) -> tuple[NDArray[np.floa
     finding = "neither sform nor qform is set: that axis i points to the left is a guess (as in Analyze)"
     verdict += Verdict.of("warning", "orientation-unknown", finding)
     return _scaled(voxel_sizes_only(header["pixdim"], int(header["dim"][0]), size), mm), verdict
+
+
+def _is_set(header: np.void, field: str) -> bool:
+    """Whether a transform counts. Programs do not agree about codes that NIfTI does not know."""
+    code = int(header[field])
+    if not 0 <= code <= _LARGEST_CODE:
+        raise HeaderFault(f"{field} is {code}, expected 0 to {_LARGEST_CODE}")
+    return code > 0
 
 
 def _scaled(matrix: NDArray[np.float64], mm: float) -> NDArray[np.float64]:
@@ -154,7 +163,8 @@ def _sform(header: np.void) -> NDArray[np.float64]:
 def _qform(header: np.void) -> NDArray[np.float64]:
     steps = _voxel_sizes(header["pixdim"], int(header["dim"][0]))
     b, c, d = header["quatern"].astype(np.float64)
-    rest = 1.0 - (b * b + c * c + d * d)
+    with np.errstate(all="ignore"):  # what overflows is too long
+        rest = 1.0 - (b * b + c * c + d * d)
     if not rest > -1e-5:
         raise HeaderFault(f"quaternion ({b}, {c}, {d}) is longer than 1")
     # A turn by 180 degrees, but for rounding: of float32 as nifti1_io.c has it, of float64 in NIfTI-2.

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from operator import index
 from typing import Any
 
+from medseg.io.refusals import HeaderFault
+from medseg.io.streams import ByteStream
 from medseg.labels import Label, LabelSet
 
 _COMMENT = 6
 _KEY = "medseg_labels"
+_LARGEST = 1 << 20
 
 
 def pack(labels: LabelSet) -> bytes:
@@ -22,26 +25,40 @@ def pack(labels: LabelSet) -> bytes:
     return b"\x01\0\0\0" + struct.pack("<2i", size, _COMMENT) + text.ljust(size - 8, b"\0")
 
 
-def unpack(block: bytes, order: str) -> LabelSet | None:
-    """The label set in the extensions of a header, if medseg wrote one.
+def read_extensions(stream: ByteStream, size: int, order: str) -> LabelSet | None:
+    """Pass over the extensions of a header; the label set among them, if medseg wrote one.
 
     Parameters
     ----------
-    block
-        The bytes between header and voxels, with the 4-byte flag.
+    stream
+        At the 4-byte flag that follows the header.
+    size
+        Bytes from there to the voxels.
     order
         ``"<"`` or ``">"``, the file's byte order.
+
+    Raises
+    ------
+    HeaderFault
+        If the extensions do not lie between header and voxels: then one of the two is wrong about the place
+        of the voxels.
     """
-    position = 4
-    while block[:1] not in (b"", b"\0") and position + 8 <= len(block):
-        size, code = struct.unpack_from(order + "2i", block, position)
-        if size < 16 or position + size > len(block):
-            return None
-        content = block[position + 8 : position + size].rstrip(b"\0")
+    flag, left = stream.read(min(4, size)), max(0, size - 4)
+    labels = None
+    while flag[:1] not in (b"", b"\0") and left >= 8:
+        length, code = struct.unpack(order + "2i", stream.read(8).ljust(8, b"\0"))
+        if length == code == 0:  # padding
+            left -= 8
+            break
+        if not 8 <= length <= left:
+            raise HeaderFault(f"an extension of {length} bytes does not fit between header and voxels")
+        content = stream.read(min(length - 8, _LARGEST))
+        stream.skip(length - 8 - len(content))
         if code == _COMMENT and content.startswith(b'{"' + _KEY.encode()):
-            return _parse(content)
-        position += size
-    return None
+            labels = _parse(content.rstrip(b"\0"))
+        left -= length
+    stream.skip(left)
+    return labels
 
 
 def _parse(content: bytes) -> LabelSet | None:

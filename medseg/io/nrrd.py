@@ -44,6 +44,20 @@ _SYNONYMS = {
     "byteskip": "byte skip",
     "centerings": "centers",
 }
+_FIELDS = {
+    "content", "number", "type", "block size", "blocksize", "dimension", "space", "space dimension", "sizes",
+    "spacings", "thicknesses", "axis mins", "axismins", "axis maxs", "axismaxs", "centers", "labels", "units",
+    "kinds", "min", "max", "old min", "oldmin", "old max", "oldmax", "data file", "endian", "encoding",
+    "line skip", "byte skip", "sample units", "sampleunits", "space units", "space origin",
+    "space directions", "measurement frame",
+}  # fmt: skip
+_KINDS = {
+    "domain", "space", "time", "list", "point", "vector", "covariant-vector", "normal", "stub", "scalar",
+    "complex", "2-vector", "3-color", "rgb-color", "hsv-color", "xyz-color", "4-color", "rgba-color",
+    "3-vector", "3-gradient", "3-normal", "4-vector", "quaternion", "2d-symmetric-matrix",
+    "2d-masked-symmetric-matrix", "2d-matrix", "2d-masked-matrix", "3d-symmetric-matrix",
+    "3d-masked-symmetric-matrix", "3d-matrix", "3d-masked-matrix", "???", "none",
+}  # fmt: skip
 _ALPHA_KINDS = ("rgba-color", "4-color")
 _COLOUR_KINDS = ("rgb-color", "3-color", *_ALPHA_KINDS)
 _SPATIAL_KINDS = ("domain", "space", "???", "none", "")
@@ -97,6 +111,8 @@ def _parse(path: Path) -> _Header:
             continue
         name = key.strip().lower()
         name = _SYNONYMS.get(name, name)
+        if name not in _FIELDS:
+            raise HeaderFault(f"line {n + 1} of the header is no field of NRRD")
         if name in fields:
             raise HeaderFault(f"line {n + 1} of the header says again what another has said")
         fields[name] = value.strip()
@@ -152,6 +168,8 @@ def _kinds(fields: Fields, count: int) -> list[str]:
     kinds = fields.get("kinds", "").lower().split() or ["???"] * count
     if len(kinds) != count:
         raise HeaderFault(f"{len(kinds)} kinds for {count} axes")
+    if not _KINDS.issuperset(kinds):
+        raise HeaderFault("the field 'kinds' holds words that are none of NRRD's kinds")
     return kinds
 
 
@@ -176,7 +194,9 @@ def _axis_without_direction(path: Path, fields: Fields, kinds: list[str]) -> int
 def _chosen(path: Path, header: _Header, size: int, kind: str, series: int | None) -> int | None:
     """Which entry of the axis without direction to take; None where all are channels."""
     is_channels = "channels" in header.pairs.get(OURS, "") or has_segments(header.pairs)
-    if is_channels or kind in _COLOUR_KINDS or (size == 1 and series is None):
+    # As ITK writes colours; MetaImage knows no other way.
+    as_vector = kind == "vector" and size == 3 and _TYPE_OF_NAME.get(header.fields["type"].lower()) == "u1"
+    if is_channels or kind in _COLOUR_KINDS or as_vector or (size == 1 and series is None):
         return None
     if kind in _VOLUME_KINDS:
         return choose_volume(path, size, series)

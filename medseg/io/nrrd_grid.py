@@ -82,6 +82,9 @@ class Grid:
             finding = "the file places the image in no space: left and right are a guess (i to the left)"
             verdict += Verdict.of("warning", "orientation-unknown", finding)
             return np.diag([-1.0, -1.0, 1.0, 1.0]) @ scale @ matrix, verdict
+        if not self.origin:
+            finding = "no space origin: the first voxel is taken to lie at 0, 0, 0"
+            verdict += Verdict.of("warning", "position-unknown", finding)
         signs = _ANATOMICAL.get(self.space)
         if signs is None:
             signs = _OTHER[self.space]

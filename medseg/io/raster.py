@@ -23,6 +23,8 @@ from medseg.volume import LabelMap, Source, Volume, present_ids
 ALLOWABLE = ("missing-slices", "uneven-spacing", "tilt", "shear", "non-finite")
 SHEAR_ACCEPTED_DEGREES = 0.1
 _LARGEST_ID = 65535
+# From a tenth of an atom to a kilometre: a grid beyond comes from a damaged header.
+_SMALLEST_VOXEL_MM, _LARGEST_VOXEL_MM, _FARTHEST_MM = 1e-9, 1e6, 1e9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,6 +145,12 @@ def _geometry(raster: Raster, allow: frozenset[str]) -> tuple[Geometry, Verdict]
         geometry = Geometry(raster.data.shape[1:], raster.affine, raster.is_2d, raster.spacing_known)
     except ValueError as error:
         raise _refused(raster, "bad-header", f"{error}. The grid cannot be placed in space") from None
+    sizes, farthest = geometry.spacing, float(np.abs(geometry.corners).max())
+    if min(sizes) < _SMALLEST_VOXEL_MM or max(sizes) > _LARGEST_VOXEL_MM or not farthest < _FARTHEST_MM:
+        finding = (
+            f"voxels of {' x '.join(f'{s:.3g}' for s in sizes)} mm, up to {farthest:.3g} mm from the origin"
+        )
+        raise _refused(raster, "bad-header", f"{finding}. The grid cannot be placed in space")
     degrees = geometry.shear_degrees
     # Down to a millionth of a degree more than the limit is the file's own rounding.
     if degrees <= SHEAR_ACCEPTED_DEGREES + 1e-6:

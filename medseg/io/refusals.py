@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from medseg.errors import InputRefused, MedsegError
 
 
@@ -23,10 +25,11 @@ def header_of(path: Path, format_name: str) -> Iterator[None]:
     """Turn what is found wrong with a header into a refusal, code ``bad-header``.
 
     Errors of other making are told without their message, as it may quote the header, which may name
-    the patient.
+    the patient. Numbers that are not finite or too large make no noise: what comes of them is looked at.
     """
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     except MedsegError:
         raise
     except HeaderFault as fault:

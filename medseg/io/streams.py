@@ -33,6 +33,7 @@ BOMB_RATIO = 200
 _BOMB_SIZE = 1 << 29
 # Some writers pad files to whole disk or tape blocks.
 _PADDING_ALLOWED = 4096
+_PADDING = b"\0 \t\r\n\x1a"
 _CURE = "copy or download the file again"
 _GZIP_MARK, _BZIP2_MARK = b"\x1f\x8b", b"BZh"
 _own_writing: ContextVar[bool] = ContextVar("own_writing", default=False)
@@ -149,17 +150,19 @@ class ByteStream:
             raise self._truncated(count, str(left + put_back), "bytes to pass over")
         self._raw.seek(count - put_back, os.SEEK_CUR)
 
-    def finish(self, surplus: int = _PADDING_ALLOWED) -> None:
+    def finish(self, surplus: int = 0) -> None:
         """Read to the end, so that the checksum is verified; refuse data that the header does not know.
 
-        Up to ``surplus`` bytes may follow: padding, or what a format allows there.
+        Padding may follow (zeros, white space), or up to ``surplus`` bytes where a format allows them.
         """
-        found = 0
-        while found <= surplus:
-            passed = len(self.read(min(_BLOCK, surplus + 1 - found)))
-            if passed == 0:
+        found, allowed = 0, max(surplus, _PADDING_ALLOWED)
+        while found <= allowed:
+            block = self.read(min(_BLOCK, allowed + 1 - found))
+            found += len(block)
+            if not block:
                 return
-            found += passed
+            if surplus == 0 and block.strip(_PADDING):
+                break
         raise refused(
             self.path,
             "size-mismatch",

@@ -44,12 +44,12 @@ def read_volume(
     count: int,
     chosen: int,
     number: np.dtype[Any],
-    surplus: int = 4096,
+    surplus: int = 0,
 ) -> NDArray[Any]:
     """One of ``count`` equal volumes that follow each other, in native byte order, first axis fastest.
 
     The others are passed over (the whole of a compressed stream is read, so that its checksum is
-    verified), so that memory holds one volume. ``surplus`` bytes may follow the last.
+    verified), so that memory holds one volume. ``surplus`` is for `ByteStream.finish`.
     """
     size = math.prod(shape) * number.itemsize
     stream.require(size * count)

@@ -61,6 +61,8 @@ REFUSED: dict[str, tuple[int, str, tuple[object, ...], str]] = {
     "an sform with a row of zeros": (312, "<4f", (0.0,) * 4, "bad-header"),
     "an sform with two equal columns": (280, "<12f", (1, 1, 0, 0, 0, 0, 1, 0, 1, 1, 0, 0), "bad-header"),
     "a sheared sform": (280, "<12f", (1, 0.3, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0), "shear"),
+    "an unknown sform code": (254, "<h", (77,), "bad-header"),
+    "a negative qform code": (252, "<h", (-1,), "bad-header"),
     "a damaged mark": (344, "<4s", (b"n+3\0",), "bad-header"),
     "no mark": (344, "<4s", (bytes(4),), "bad-header"),
     "the mark of a pair in a single file": (344, "<4s", (b"ni1\0",), "bad-header"),
@@ -189,16 +191,28 @@ def test_a_file_in_many_gzip_members_is_whole(scan: Path) -> None:
     assert np.array_equal(medseg.read(path).data, medseg.read(scan).data)
 
 
-@pytest.mark.parametrize("code", [0, 2, 4, 6, 44, 999])
-@pytest.mark.parametrize("size", [16, 32, 7, -1, 1 << 30])
-def test_extensions_do_not_move_the_voxels(scan: Path, code: int, size: int) -> None:
+def _with_extension(scan: Path, size: int, code: int) -> bytes:
+    """Put a block of 36 bytes between header and voxels; the bytes of the voxels."""
     raw = scan.read_bytes()
     extension = b"\x01\0\0\0" + struct.pack("<2i", size, code) + b"CANARY^DOE".ljust(24, b"\0")
     scan.write_bytes(raw[:348] + extension + raw[352:])
     _patch(scan, 108, "<f", 348.0 + len(extension))
+    return raw[352:]
+
+
+@pytest.mark.parametrize("code", [0, 2, 4, 6, 44, 999])
+@pytest.mark.parametrize("size", [24, 32])
+def test_extensions_of_any_code_do_not_move_the_voxels(scan: Path, code: int, size: int) -> None:
+    voxels = _with_extension(scan, size, code)
     found = medseg.read(scan)
-    assert np.array_equal(found.data.ravel(order="F"), np.frombuffer(raw[352:], "<i2"))
+    assert np.array_equal(found.data.ravel(order="F"), np.frombuffer(voxels, "<i2"))
     assert found.verdict.status == "ok"
+
+
+@pytest.mark.parametrize("size", [7, 0, -1, 40, 1 << 30])
+def test_an_extension_that_does_not_fit_before_the_voxels_is_refused(scan: Path, size: int) -> None:
+    _with_extension(scan, size, 6)
+    _refuse(scan, "bad-header")
 
 
 def test_a_nifti_2_file_that_went_through_a_text_mode_transfer_is_refused(
