@@ -53,12 +53,14 @@ _META = (
 
 # Bytes of text that a binary header's layout makes numbers: as numbers they place voxels and are kept.
 AS_NUMBERS = "text taken as numbers"
+# Names of structures are data: in label sets and label files, and there alone.
+AS_LABELS = "names of structures"
 
 
 def all_exposures(folder: Path) -> list[Seed]:
     """Every seed of the fuzz harness, and every malformed header below."""
     found = [seed for family in FAMILIES for seed in make_seeds(family, folder)]
-    for maker in (_dicom, _dicom_labels, _archives, _nifti, _text_headers, _pictures):
+    for maker in (_dicom, _dicom_labels, _named_structures, _archives, _nifti, _text_headers, _pictures):
         found += maker()
     return found
 
@@ -180,6 +182,45 @@ def _dicom_labels() -> Iterator[Seed]:
     yield Seed("rtstruct", "SeriesInstanceUID malformed", files, "rt.dcm", "read_labels")
 
 
+def _named_structures() -> Iterator[Seed]:
+    """The name as the name of one structure, and of two: which cannot be told apart."""
+    series = {f"ct/IM{n}.dcm": to_bytes(made_slice(n)) for n in range(SLICES)}
+    for count in (1, 2):
+        for kind in ("BINARY", "FRACTIONAL", "LABELMAP"):
+            item = segmentation(kind)
+            for segment in item.SegmentSequence[:count]:
+                segment.SegmentLabel = CANARY
+            files = {"seg.dcm": to_bytes(item)}
+            yield Seed("seg", f"{AS_LABELS}: {count} in {kind}", files, "seg.dcm", "read_labels")
+        item = segmentation("BINARY")
+        for n, segment in enumerate(item.SegmentSequence[:count]):
+            segment.SegmentLabel, segment.SegmentNumber = f"{CANARY} {n}", 1
+        files = {"seg.dcm": to_bytes(item)}
+        yield Seed("seg", f"{AS_LABELS}: {count} under one number", files, "seg.dcm", "read_labels")
+        for shape in ("as they are", "overlapping", "far away"):
+            item = structure_set()
+            for roi in item.StructureSetROISequence[:count]:
+                roi.ROIName = CANARY
+            contour = item.ROIContourSequence[0].ContourSequence[0]
+            if shape == "overlapping":
+                item.ROIContourSequence[1].ContourSequence.append(contour)
+            if shape == "far away":
+                contour.ContourData = [float(x) + 700 for x in contour.ContourData]
+            files = {**series, "rt.dcm": to_bytes(item)}
+            name = f"{AS_LABELS}: {count} contours {shape}"
+            yield Seed("rtstruct", name, files, "rt.dcm", "read_labels", {"scan": "ct"})
+        image = sitk.GetImageFromArray(voxels("u1").T % 3)
+        for n in range(2):
+            for key, value in {"Name": CANARY if n < count else "x", "LabelValue": str(n + 1)}.items():
+                image.SetMetaData(f"Segment{n}_{key}", value)
+        files = {"x.seg.nrrd": _written(image, ".nrrd")}
+        yield Seed("nrrd", f"{AS_LABELS}: {count} segments", files, "x.seg.nrrd", "read_labels")
+        bare = nibabel.Nifti1Image(voxels("u1") % 3, oblique_affine()).to_bytes()
+        listed = [{"id": n + 1, "name": CANARY if n < count else "x"} for n in range(2)]
+        files = {"x.nii": bare, "x.json": json.dumps({"labels": listed}).encode()}
+        yield Seed("nifti", f"{AS_LABELS}: {count} in a sidecar", files, "x.nii", "read_labels")
+
+
 def _archives() -> Iterator[Seed]:
     whole = {f"IM{n}.dcm": to_bytes(made_slice(n)) for n in range(SLICES)}
     broken = {**whole, "IM1.dcm": whole["IM1.dcm"][:-100]}
@@ -195,7 +236,13 @@ def _archives() -> Iterator[Seed]:
         for inner, content in broken.items():
             archive.writestr(f"{FAMILY}-{inner}", content)
         archive.writestr(f"../{CANARY}.dcm", broken["IM1.dcm"])
-    yield Seed("dicom", "zip of members that bear the name", {"x.zip": out.getvalue()}, "x.zip")
+    yield Seed("dicom", "zip that leads out of itself", {"x.zip": out.getvalue()}, "x.zip")
+    for name, files in (("whole", whole), ("broken", broken)):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            for inner, content in files.items():
+                archive.writestr(f"{FAMILY}-{inner}", content)
+        yield Seed("dicom", f"zip of members that bear the name, {name}", {"x.zip": out.getvalue()}, "x.zip")
 
 
 def _nifti() -> Iterator[Seed]:
