@@ -28,6 +28,7 @@ from medseg.io.dicom.tokens import (
     Coding,
     Element,
     Window,
+    after_pixels,
     index,
     items,
 )
@@ -256,6 +257,8 @@ def read_dataset(source: Source) -> Parsed:
     coding = _coding(window, at)
     found, _ = index(window, at, source.size, coding)
     _, pixels_at, pixels_length = found.pop(tags.PixelData, (b"", None, None))
+    if pixels_at is not None and pixels_length is not None and 0 <= pixels_length != UNDEFINED:
+        after_pixels(window, pixels_at + pixels_length, coding)
     return Parsed(
         source=source,
         dataset=DataSet(window, found, coding),

@@ -16,7 +16,7 @@ _DICOM = "1.2.840.10008.1.2"
 BIG_ENDIAN = (_DICOM + ".2", "1.2.840.113619.5.2")  # the second is GE's: only its pixels are
 NATIVE = (_DICOM, _DICOM + ".1", _DICOM + ".1.99", *BIG_ENDIAN)
 _PHOTOMETRIC = {
-    1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", ""),
+    1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
     3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"),
 }
 # Compressed frames: no scanner or camera makes larger ones, and decoders need several times as much.

@@ -85,12 +85,14 @@ class ZipMember:
         Raises
         ------
         InputRefused
-            ``corrupt`` where the member has been inflated to its end and its checksum does not fit.
+            ``corrupt`` where the member has been read to its end and its checksum does not fit.
         """
         count = max(0, min(count, self.size - start))
-        if not self.deflated:
-            return FileSource(self.path, 0).read(self.start + start, count)
-        found, checksum = _inflate(self._stored, start, count)
+        if self.deflated:
+            found, checksum = _inflate(self._stored, start, count)
+        else:
+            found = FileSource(self.path, 0).read(self.start + start, count)
+            checksum = self._stored_checksum() if start + len(found) == self.size else 0
         if start + len(found) == self.size and checksum != self.checksum:
             raise InputRefused(
                 f"{self.name}: its checksum does not fit, so the archive is damaged; copy it again",
@@ -98,6 +100,12 @@ class ZipMember:
                 path=self.path,
             )
         return found
+
+    def _stored_checksum(self) -> int:
+        checksum = 0
+        for at in range(0, self.stored_size, _BLOCK):
+            checksum = zlib.crc32(self._stored(at, _BLOCK), checksum)
+        return checksum
 
     def _stored(self, at: int, count: int) -> bytes:
         return FileSource(self.path, 0).read(self.start + at, max(0, min(count, self.stored_size - at)))

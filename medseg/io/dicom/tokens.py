@@ -24,6 +24,7 @@ _LARGEST_READ = 1 << 22
 # What is compressed is inflated from its beginning for every block, so that headers in it end early.
 _LONGEST_COMPRESSED = 1 << 26
 
+_ITEM_MARKS = {"<": b"\xfe\xff\x00\xe0", ">": b"\xff\xfe\xe0\x00"}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _SHORT = frozenset(
@@ -133,6 +134,11 @@ class Window:
         group, _, vr, _ = _FULL[coding.order](self._block, offset)
         return coding if vr in _SHORT or vr in _LONG or group == 0xFFFE else IMPLICIT
 
+    def holds(self, at: int, mark: bytes) -> bool:
+        """Whether these bytes stand at a position; False where that would take another read."""
+        offset = at - self._base
+        return offset >= 0 and self._block[offset : offset + len(mark)] == mark
+
     def is_padding(self, at: int, end: int) -> bool:
         """Whether what remains is nothing, or zeros."""
         return end - at < _FIRST_READ and not any(self.take(at, end - at))
@@ -195,6 +201,9 @@ def index(
             at = value + length
             if at > end:
                 raise BadHeader("a value that reaches past the end of its file or item")
+            begins = vr == b"" and window.holds(value, _ITEM_MARKS[coding.order])
+            if length >= 16 and (begins or vr == b"SQ"):
+                _check_nesting(window, value, at, coding)
         found[tag] = (vr, value, length) if tag not in found else (vr, value, _TWICE)
         window.budget -= 1
         if window.budget < 0:
@@ -222,6 +231,43 @@ def items(window: Window, at: int, end: int, coding: Coding) -> Iterator[tuple[d
             found, _ = index(window, at, at + length, within)
             at += length
         yield found, within
+
+
+def _check_nesting(window: Window, at: int, end: int, coding: Coding) -> None:
+    """Refuse a sequence of known length that is jumped over, if the first items in it nest too deep."""
+    depth = 1
+    while end - at >= 16 and window.item(at, coding)[0] == _ITEM:
+        _, _, vr, length = _FULL[coding.order](window.take(at + 8, 8))
+        value = at + 16
+        if vr == b"SQ" and end - at >= 28:
+            length, value = _FOUR[coding.order](window.take(at + 16, 4))[0], at + 20
+        elif coding.explicit or window.take(value, 4) != _ITEM_MARKS[coding.order]:
+            return
+        else:
+            length = _FOUR[coding.order](window.take(at + 12, 4))[0]
+        depth += 1
+        if depth > _DEEPEST:
+            raise BadHeader(f"sequences nested deeper than {_DEEPEST}")
+        at, end = value, end if length == UNDEFINED else min(end, value + length)
+
+
+def after_pixels(window: Window, at: int, coding: Coding) -> None:
+    """Refuse bytes behind native pixel data that are neither elements nor padding.
+
+    They tell that bytes have come into the pixels, or have gone from them, so that all later ones are
+    out of place.
+    """
+    last = max(_PIXELS)
+    while window.size - at >= 8:
+        if window.size - at < _FIRST_READ and window.is_padding(at, window.size):
+            return
+        try:
+            tag, _, value, length = window.element(at, coding)
+        except BadHeader:
+            tag = 0
+        if tag <= last or length == UNDEFINED or value + length > window.size:
+            raise BadHeader("what follows the pixels is no element of DICOM", "size-mismatch")
+        at, last = value + length, tag
 
 
 def _sequence_end(window: Window, at: int, end: int, coding: Coding) -> tuple[int, int]:

@@ -284,8 +284,10 @@ def test_deep_nesting_is_refused_at_once() -> None:
     start = time.perf_counter()
     with pytest.raises(BadHeader, match="nested deeper than 64"):
         parse(written(item(Modality="CT")) + sequences(5000))
-    dataset = parse(written(item(Modality="CT")) + explicit_sequences(5000)).dataset
-    for _ in range(100):  # as deep as anyone asks
+    with pytest.raises(BadHeader, match="nested deeper than 64"):
+        parse(written(item(Modality="CT")) + explicit_sequences(5000))
+    dataset = parse(written(item(Modality="CT")) + explicit_sequences(60)).dataset
+    for _ in range(50):
         (dataset,) = dataset.items(tags.ReferencedImageSequence)
     assert time.perf_counter() - start < 2
 
@@ -390,3 +392,18 @@ def test_numbers_are_float64_in_the_order_of_the_header() -> None:
     assert found is not None
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, [-1.5, 2.25, 1e-3])
+
+
+@pytest.mark.parametrize("behind", [b"\x01\x02\x03\x04" * 4, b"\0\0\1\0" * 40, bytes(7) + b"\1" + bytes(40)])
+def test_bytes_behind_the_pixels_that_are_no_element_tell_of_shifted_pixels(behind: bytes) -> None:
+    content = written(image())
+    with pytest.raises(BadHeader, match="follows the pixels") as caught:
+        parse(content + behind)
+    assert caught.value.code == "size-mismatch"
+
+
+def test_elements_and_padding_may_follow_the_pixels() -> None:
+    content = written(image())
+    padding = struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 6) + b"\1" * 6
+    for behind in (bytes(2), bytes(600), padding, padding + bytes(100)):
+        assert parse(content + behind).pixels_length == parse(content).pixels_length
