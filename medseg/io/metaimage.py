@@ -134,6 +134,8 @@ def _affine(fields: Mapping[str, str], dimensions: int) -> tuple[NDArray[np.floa
     elif "Offset" not in fields:
         finding = "no Offset: the first voxel is taken to lie at 0, 0, 0"
         verdict = Verdict.of("warning", "position-unknown", finding)
+    if not known and dimensions > 2:
+        verdict += Verdict.of("warning", "spacing-unknown", "no ElementSpacing: taken as 1 mm")
     matrix = np.eye(4)
     # A row of the file is the direction of one array axis, hence the transposition.
     directions = np.eye(dimensions) if rotation is None else np.reshape(rotation, (dimensions, dimensions)).T
@@ -191,9 +193,10 @@ def _data_files(path: Path, fields: Fields, size: int, sizes: tuple[int, ...]) -
 def _encoding(fields: Fields) -> Encoding:
     if not _true(fields, "BinaryData", "True"):
         return "text"
+    size = whole(fields.get("CompressedDataSize", "0"), "CompressedDataSize")
     if _true(fields, "CompressedData", "False"):
         return "zlib"
-    if "CompressedDataSize" in fields and fields["CompressedDataSize"] != "0":
+    if size != 0:
         raise HeaderFault("there is a CompressedDataSize, but no CompressedData")
     return "none"
 

@@ -177,7 +177,10 @@ def _qform(header: np.void) -> NDArray[np.float64]:
         [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
         [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
     ])  # fmt: skip
-    steps[2] *= -1.0 if header["pixdim"][0] < 0 else 1.0
+    handedness = float(header["pixdim"][0])
+    if handedness not in (-1.0, 0.0, 1.0):  # of which programs make different things
+        raise HeaderFault(f"pixdim[0] is {handedness}, expected -1 or 1")
+    steps[2] *= -1.0 if handedness < 0 else 1.0
     matrix = np.eye(4)
     matrix[:3, :3] = rotation * steps
     matrix[:3, 3] = header["qoffset"]

@@ -76,6 +76,7 @@ REFUSED_QFORM: dict[str, tuple[int, str, tuple[object, ...], str]] = {
     "an infinite voxel size": (88, "<f", (INF,), "bad-header"),
     "a quaternion longer than 1": (256, "<3f", (0.9, 0.9, 0.9), "bad-header"),
     "a quaternion that is no number": (256, "<f", (NAN,), "bad-header"),
+    "a handedness that is neither -1 nor 1": (76, "<f", (-2e16,), "bad-header"),
     "an offset that is no number": (268, "<f", (NAN,), "bad-header"),
 }
 # Odd, but not wrong: nibabel's voxels and affine.

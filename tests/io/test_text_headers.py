@@ -80,7 +80,43 @@ def test_an_unnamed_space_is_a_warning(tmp_path: Path) -> None:
     assert found.verdict.codes == ("orientation-unknown",)
     assert found.geometry.spacing == (0.5, 0.75, 2.0)
     assert medseg.read(_meta(tmp_path, TransformMatrix=None)).verdict.codes == ("orientation-unknown",)
-    assert not medseg.read(_meta(tmp_path, ElementSpacing=None)).geometry.spacing_known
+    found = medseg.read(_meta(tmp_path, ElementSpacing=None))
+    assert not found.geometry.spacing_known
+    assert found.verdict.codes == ("spacing-unknown",)
+
+
+def test_a_missing_origin_is_a_warning(tmp_path: Path) -> None:
+    for path in (_nrrd(tmp_path, **{"space origin": None}), _meta(tmp_path, Offset=None)):
+        found = medseg.read(path)
+        assert found.verdict.codes == ("position-unknown",)
+        assert np.array_equal(found.geometry.affine[:3, 3], (0, 0, 0))
+
+
+@pytest.mark.parametrize("line", ["spcings: 1 1 1", "no colon", "type: short", "datafile: a\ndata file: b"])
+def test_nrrd_lines_that_are_no_fields_or_stand_twice_are_refused(tmp_path: Path, line: str) -> None:
+    path = _nrrd(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"# a comment", line.encode()))
+    assert _code(path) == "bad-header"
+
+
+@pytest.mark.parametrize("line", ["no equals sign", "Offset = 1 2 3", "Position = 1 2 3", "Na\x01me = x"])
+def test_metaimage_lines_of_no_form_or_that_stand_twice_are_refused(tmp_path: Path, line: str) -> None:
+    path = _meta(tmp_path)
+    path.write_bytes(line.encode() + b"\n" + path.read_bytes())
+    assert _code(path) == "bad-header"
+
+
+@pytest.mark.parametrize("make", [_nrrd, _meta])
+def test_padding_may_follow_the_voxels_and_nothing_else(tmp_path: Path, make: Callable[..., Path]) -> None:
+    assert medseg.read(make(tmp_path, VOXELS.tobytes() + bytes(900))).verdict.status == "ok"
+    assert medseg.read(make(tmp_path, VOXELS.tobytes() + b"\n")).verdict.status == "ok"
+    assert _code(make(tmp_path, VOXELS.tobytes() + b"voxels?")) == "size-mismatch"
+
+
+def test_a_grid_beyond_all_measure_is_refused(tmp_path: Path) -> None:
+    assert _code(_meta(tmp_path, Offset="1e40 0 0")) == "bad-header"
+    assert _code(_meta(tmp_path, ElementSpacing="1e-30 1 1")) == "bad-header"
+    assert _code(_nrrd(tmp_path, **{"space directions": "(1e30,0,0) (0,1e30,0) (0,0,1e30)"})) == "bad-header"
 
 
 def test_big_endian_voxels_are_read(tmp_path: Path) -> None:
@@ -160,6 +196,9 @@ def test_nrrd_headers_that_are_not_plainly_right(tmp_path: Path, changes: dict, 
         ({"ElementDataFile": "LIST"}, "bad-header"),
         ({"ElementDataFile": "slice%d.raw 1 4 1"}, "truncated"),
         ({"HeaderSize": "-2"}, "bad-header"),
+        ({"CompressedDataSize": "40"}, "bad-header"),
+        ({"CompressedDataSize": "x"}, "bad-header"),
+        ({"BinaryDataByteOrderMSB": "Maybe"}, "bad-header"),
         ({"NDims": "12"}, "bad-header"),
         ({"CenterOfRotation": "1 0 0"}, "bad-header"),
         ({"ElementNumberOfChannels": "-1"}, "bad-header"),
