@@ -41,6 +41,7 @@ _KNOWN = {
     "ElementNumberOfChannels", "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "HeaderSize",
 }  # fmt: skip
 _MOST_DIMENSIONS = 10
+_PADDING_ALLOWED = 4096
 
 
 def read(path: Path, *, series: int | None = None) -> Raster:
@@ -180,6 +181,7 @@ def _data_files(path: Path, fields: Fields, size: int, sizes: tuple[int, ...]) -
     name, encoding = fields["ElementDataFile"], _encoding(fields)
     skip = whole(fields.get("HeaderSize", "0"), "HeaderSize")
     if name.upper() == "LOCAL":
+        _check_compressed_size(path, fields, path.stat().st_size - size)
         return DataFiles((path,), encoding, size, byte_skip=skip)
     names = lines_after(path, size) if name.split()[:1] == ["LIST"] else []
     paths = listed(path, name, names, sizes) or (beside(path, name),)
@@ -188,6 +190,16 @@ def _data_files(path: Path, fields: Fields, size: int, sizes: tuple[int, ...]) -
             path, "unsupported-encoding", "several data files that are not raw; save it as one .mha"
         )
     return DataFiles(paths, encoding, byte_skip=skip)
+
+
+def _check_compressed_size(path: Path, fields: Fields, available: int) -> None:
+    told = whole(fields.get("CompressedDataSize", "0"), "CompressedDataSize")
+    if told > available:
+        raise refused(path, "truncated", f"the header tells of {told} bytes of voxels, {available} are there")
+    if told and told < available - _PADDING_ALLOWED:
+        raise refused(
+            path, "size-mismatch", f"the header tells of {told} bytes of voxels, {available} are there"
+        )
 
 
 def _encoding(fields: Fields) -> Encoding:

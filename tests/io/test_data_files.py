@@ -230,6 +230,8 @@ def test_a_zlib_stream_is_whole_and_alone(tmp_path: Path) -> None:
     (tmp_path / "scan.zraw").write_bytes(packed)
     fields = {"CompressedData": "True", "ElementDataFile": "scan.zraw"}
     _check(_meta(tmp_path / "scan.mhd", b"", CompressedDataSize=str(len(packed)), **fields), values)
+    _meta(tmp_path / "a.mha", packed, CompressedData="True", CompressedDataSize=str(len(packed) + 1))
+    assert _code(tmp_path / "a.mha") == "truncated"
     for body in (packed[:-2], packed[:-4] + bytes(4), packed + b"more"):
         (tmp_path / "scan.zraw").write_bytes(body)
         assert _code(tmp_path / "scan.mhd") in ("truncated", "corrupt")
