@@ -59,7 +59,7 @@ def _object(name: str, source: Any) -> Iterator[tuple[str, Dataset]]:
         return
 
 
-def _decoded_by_pydicom(name: str, item: Dataset) -> NDArray[Any]:
+def decoded_by_pydicom(name: str, item: Dataset) -> NDArray[Any]:
     if "TransferSyntaxUID" not in item.file_meta:
         implicit, little = item.original_encoding
         syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
@@ -68,15 +68,19 @@ def _decoded_by_pydicom(name: str, item: Dataset) -> NDArray[Any]:
     return stored
 
 
-def _decoded_by_dcmtk(name: str, item: Dataset) -> NDArray[Any]:
-    syntax = str(item.file_meta.TransferSyntaxUID)
-    tool = "dcmdjpls" if syntax.endswith((".80", ".81")) else "dcmdjpeg"
+def _converted_by_dcmtk(path: Path) -> Iterator[tuple[str, Dataset]]:
+    """As `objects`, after dcmtk has parsed and decoded every file: pydicom sees only what dcmtk writes."""
     with tempfile.TemporaryDirectory() as folder:
-        before, after = Path(folder) / "before.dcm", Path(folder) / "after.dcm"
-        item.save_as(before)
-        subprocess.run([tool, before, after], check=True, capture_output=True, timeout=20)
-        stored: NDArray[Any] = pydicom.dcmread(after).pixel_array
-    return stored
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(Path(folder) / "in")
+            path = Path(folder) / "in"
+        after = Path(folder) / "after.dcm"
+        for one in sorted((path if path.is_dir() else path.parent).rglob("*")):
+            for tool in ("dcmdjpeg", "dcmdjpls", "dcmdrle") if one.is_file() else ():
+                if subprocess.run([tool, one, after], capture_output=True, timeout=20).returncode == 0:
+                    yield from _object(str(one), after)
+                    break
 
 
 def _decoded_by_simpleitk(name: str, item: Dataset) -> NDArray[Any]:
@@ -133,11 +137,11 @@ def _value(groups: list[Dataset], sequence: str, name: str) -> Any:
 
 
 def _check_scan(
-    decode: Callable[[str, Dataset], NDArray[Any]],
+    decode: Callable[[str, Dataset], NDArray[Any]], listed: Callable[[Path], Iterator[tuple[str, Dataset]]]
 ) -> Callable[[Path, dict[str, Any], Found], str]:
     def check(path: Path, options: dict[str, Any], found: Found) -> str:
         placed, loose, problems, unread = set(), [], [], []
-        for name, item in objects(path):
+        for name, item in listed(path):
             try:
                 found_planes = list(planes(item, decode(name, item))) if _is_scan(item) else []
             except Exception as error:  # noqa: BLE001 - this library cannot read this object
@@ -206,7 +210,7 @@ def _same(plane: Plane, found: Found, number: int) -> bool:
 
 Check = Callable[[Path, dict[str, Any], "Found"], str]
 CHECKS: tuple[tuple[str, Check], ...] = (
-    ("pydicom", _check_scan(_decoded_by_pydicom)),
-    ("dcmtk", _check_scan(_decoded_by_dcmtk)),
-    ("GDCM", _check_scan(_decoded_by_simpleitk)),
+    ("pydicom", _check_scan(decoded_by_pydicom, objects)),
+    ("dcmtk", _check_scan(decoded_by_pydicom, _converted_by_dcmtk)),
+    ("GDCM", _check_scan(_decoded_by_simpleitk, objects)),
 )

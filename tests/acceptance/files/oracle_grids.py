@@ -146,6 +146,8 @@ def _tifffile(path: Path, options: dict[str, Any]) -> Grid:
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         data = page.asarray()
+        if data.ndim == 3 and page.planarconfig == 2:  # plane by plane
+            data = np.moveaxis(data, 0, -1)
         steps = np.ones(2)
         if tiff.is_imagej and tiff.imagej_metadata and tiff.imagej_metadata.get("unit") == "mm":
             values = [page.tags[name].value for name in ("XResolution", "YResolution")]
