@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from medseg.io.files import stem
 from medseg.io.raster import Raster
 from medseg.labels import LabelSet
 from medseg.verdict import Verdict
+
+_LARGEST = 1 << 24
 
 
 def with_sidecar_names(raster: Raster) -> Raster:
@@ -22,13 +25,19 @@ def with_sidecar_names(raster: Raster) -> Raster:
     if not path.is_file():
         return raster
     try:
-        document = json.loads(path.read_text("utf-8"))
-        names = _names(document.get("labels")) if isinstance(document, dict) else {}
-        labels = LabelSet.from_names(names) if names else None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"{path.name} beside it holds no label names that can be read ({error}); ids stand for names"
+        labels = _labels(path)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # their words quote the file
+        reason = f"{path.name} beside it holds no label names that can be read; ids stand for names"
         return replace(raster, verdict=raster.verdict + Verdict.of("warning", "sidecar-unreadable", reason))
     return replace(raster, labels=labels)
+
+
+def _labels(path: Path) -> LabelSet | None:
+    if path.stat().st_size > _LARGEST:
+        raise ValueError(f"larger than {_LARGEST} bytes")
+    document = json.loads(path.read_text("utf-8"))
+    names = _names(document.get("labels")) if isinstance(document, dict) else {}
+    return LabelSet.from_names(names) if names else None
 
 
 def _names(labels: Any) -> dict[int, str]:

@@ -52,10 +52,10 @@ def find(path: Path) -> Listing:
 
     found = scan(path)
     series = split(found.frames)
-    of_file = tuple(item for item in series if path in item.paths) if path.is_file() else ()
-    if path.is_file() and not of_file:
-        _refuse_object(path, found.set_aside)
-    series = of_file or series
+    if not found.whole:
+        series = tuple(item for item in series if any(p == path or p.samefile(path) for p in item.paths))
+        if not series:
+            _refuse_object(path, found.set_aside)
     return Listing(
         series=tuple(item for item in series if not item.aside),
         aside=tuple(item for item in series if item.aside),
@@ -121,14 +121,17 @@ def _raster(path: Path, placed: Stack, data: NDArray[Any], listing: Listing | No
                 "FrameNumber": tuple(f.number + 1 for f in placed.frames),
             }
         },
-        verdict=placed.verdict + _warnings(placed, () if listing is None else listing.missing),
+        verdict=placed.verdict + _warnings(placed, listing or Listing(())),
         is_2d=placed.is_2d,
         spacing_known=placed.spacing_known,
     )
 
 
-def _warnings(placed: Stack, missing: tuple[str, ...]) -> Verdict:
+def _warnings(placed: Stack, listing: Listing) -> Verdict:
     """What does not forbid reading, but should be known."""
+    folders = {f.image.source.path.parent for f in placed.frames}
+    empty = sum(item.code == "empty" and item.source.path.parent in folders for item in listing.set_aside)
+    missing = listing.missing
     found = []
     if any(is_colour(f) for f in placed.frames):
         found.append(Reason("colour", "colours, not measured values: read as three channels"))
@@ -138,6 +141,9 @@ def _warnings(placed: Stack, missing: tuple[str, ...]) -> Verdict:
         named = ", ".join(missing[:_FILES_NAMED]) + (", ..." if len(missing) > _FILES_NAMED else "")
         text = f"{len(missing)} files that should be there are missing ({named})"
         found.append(Reason("missing-files", f"{text}; slices at the ends of a scan may be among them"))
+    if empty:
+        text = f"{empty} empty file{'s' if empty > 1 else ''} beside the slices"
+        found.append(Reason("empty-files", f"{text}; a slice at an end of the scan may have been one"))
     return Verdict("warning", tuple(found)) if found else OK
 
 

@@ -78,7 +78,7 @@ def _checked(path: Path, file: BinaryIO, entries: list[zipfile.ZipInfo]) -> list
         raise _refused(path, f"{size} bytes that declare to be {declared}", "too-large")
     sources: dict[str, Source] = {}
     end = 0
-    for entry in entries:
+    for number, entry in enumerate(entries, 1):
         if entry.header_offset < end:
             raise _refused(path, "members that share their bytes", "corrupt")
         start = _start(path, file, entry)
@@ -87,7 +87,7 @@ def _checked(path: Path, file: BinaryIO, entries: list[zipfile.ZipInfo]) -> list
             raise _refused(path, "a member reaches past its end", "truncated")
         last = entry.filename.replace("\\", "/").rpartition("/")[2]
         if not last.startswith("."):
-            sources[entry.filename] = _member(path, entry, start)
+            sources[entry.filename] = _member(path, entry, number, start)
     return [sources[name] for name in sorted(sources)]
 
 
@@ -100,7 +100,7 @@ def _start(path: Path, file: BinaryIO, entry: zipfile.ZipInfo) -> int:
     return entry.header_offset + _LOCAL.size + int(name_length) + int(extra_length)
 
 
-def _member(path: Path, entry: zipfile.ZipInfo, start: int) -> ZipMember:
+def _member(path: Path, entry: zipfile.ZipInfo, number: int, start: int) -> ZipMember:
     if entry.flag_bits & 0x41:
         raise _refused(path, "it is encrypted; unpack it with its password", "unsupported-encoding")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -112,6 +112,7 @@ def _member(path: Path, entry: zipfile.ZipInfo, start: int) -> ZipMember:
     return ZipMember(
         path=path,
         member=entry.filename,
+        number=number,
         size=entry.file_size,
         start=start,
         stored_size=entry.compress_size,

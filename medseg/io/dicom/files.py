@@ -18,7 +18,7 @@ from medseg.io.dicom.directory import is_directory, listed_files
 from medseg.io.dicom.elements import BadHeader, Parsed, is_marked, is_plausible, read_dataset
 from medseg.io.dicom.frames import frames_of, object_kind
 from medseg.io.dicom.objects import Found, Frame, SetAside, Source
-from medseg.io.dicom.sources import FileSource
+from medseg.io.dicom.sources import FileSource, ZipMember
 from medseg.io.files import DICOM_EXTENSIONS
 
 Progress = Callable[[str, int, int], None]
@@ -55,7 +55,7 @@ def scan(path: Path, progress: Progress | None = None) -> Found:
     if not path.exists():
         raise NotFound(f"{path}: no such file or folder")
     with _readable(path):
-        sources, missing = _sources(path)
+        sources, missing, whole = _sources(path)
         found = _read_all(sources, progress)
         if path.is_dir():
             missing += _missing_of_media(found)
@@ -63,6 +63,7 @@ def scan(path: Path, progress: Progress | None = None) -> Found:
         frames=tuple(frame for item in found if not isinstance(item, SetAside) for frame in item),
         set_aside=tuple(item for item in found if isinstance(item, SetAside)),
         missing=missing,
+        whole=whole,
     )
 
 
@@ -99,11 +100,13 @@ def read_source(source: Source) -> tuple[Frame, ...] | SetAside:
             return SetAside(code, source) if code is not None else frames_of(source, parsed)
         except BadHeader as error:
             head = source.read(0, 132)
-            name = source.name.lower()
+            name = (source.member if isinstance(source, ZipMember) else source.name).lower()
             if name.rpartition("/")[2] == "dicomdir":
                 return SetAside("unreadable", source)
             if name.endswith(DICOM_EXTENSIONS) or is_marked(head):
                 raise _refused(source, error) from None
+            if not any(head):
+                return SetAside("empty", source)
             return SetAside("unreadable" if is_plausible(head) else "not-dicom", source)
 
 
@@ -121,14 +124,19 @@ def _readable(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _sources(path: Path) -> tuple[Sequence[Source], tuple[str, ...]]:
-    """What is to be read for a path, and the names of what is missing."""
+def _sources(path: Path) -> tuple[Sequence[Source], tuple[str, ...], bool]:
+    """What is to be read for a path, the names of what is missing, and `Found.whole`."""
     if path.is_dir():
-        return _in_folder(path, nested=True)
+        return *_in_folder(path, nested=True), True
     if is_archive(path):
-        return members(path), ()
+        return members(path), (), True
     parsed = read_object(path)
-    return listed_files(path, parsed) if is_directory(parsed) else _in_folder(path.parent, nested=False)
+    if is_directory(parsed):
+        return *listed_files(path, parsed), True
+    beside, missing = _in_folder(path.parent, nested=False)
+    if not any(source.path == path or source.path.samefile(path) for source in beside):
+        beside.append(FileSource.of(path))  # a hidden one
+    return beside, missing, False
 
 
 def _refused(source: Source, error: BadHeader) -> InputRefused:
@@ -176,11 +184,15 @@ def _missing_of_media(found: Sequence[tuple[Frame, ...] | SetAside]) -> tuple[st
 
 
 def _entries(folder: Path, nested: bool) -> Iterator[os.DirEntry[str]]:
-    waiting = [str(folder)]
+    """The files under a folder. Links to folders are followed; each folder once, so that none makes a ring."""
+    waiting, known = [str(folder)], {os.path.realpath(folder)}
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
-        folders = [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
-        if nested:
-            waiting += reversed(folders)
-        yield from (entry for entry in found if not entry.is_dir(follow_symlinks=False))
+        folders = [entry for entry in found if entry.is_dir()]
+        for entry in reversed(folders if nested else []):
+            real = os.path.realpath(entry.path)
+            if real not in known:
+                known.add(real)
+                waiting.append(entry.path)
+        yield from (entry for entry in found if not entry.is_dir())

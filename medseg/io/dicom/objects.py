@@ -178,9 +178,11 @@ class SetAside:
 class Found:
     """Everything at a path: the frames of its scans, and what was set aside.
 
-    ``missing`` names files that a DICOMDIR lists and that are not there.
+    ``missing`` names files that a DICOMDIR lists and that are not there. ``whole`` is False where the path
+    is one object, and the others are only what lies beside it.
     """
 
     frames: tuple[Frame, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
     missing: tuple[str, ...] = ()
+    whole: bool = True

@@ -53,8 +53,8 @@ class ZipMember:
     ----------
     path
         The archive.
-    member
-        The member's name in the archive.
+    member, number
+        The member's name in the archive, and which one it is, in the order of the archive, from 1.
     size
         Its size as the archive declares it; never more is inflated.
     start, stored_size
@@ -67,6 +67,7 @@ class ZipMember:
 
     path: Path
     member: str
+    number: int
     size: int
     start: int
     stored_size: int
@@ -75,9 +76,8 @@ class ZipMember:
 
     @property
     def name(self) -> str:
-        """``archive.zip/`` and the last part of the member's name, printable characters only."""
-        last = self.member.replace("\\", "/").rstrip("/").rpartition("/")[2]
-        return f"{self.path.name}/{''.join(c if c.isprintable() else '?' for c in last)}"
+        """``archive.zip, member 2``: names within archives may be those of patients."""
+        return f"{self.path.name}, member {self.number}"
 
     def read(self, start: int, count: int) -> bytes:
         """Up to ``count`` bytes from ``start`` on.

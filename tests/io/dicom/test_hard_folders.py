@@ -383,3 +383,32 @@ def test_the_same_slice_twice_under_another_uid_is_refused(folder: Folder) -> No
 def test_far_from_the_origin_positions_still_hold(folder: Folder) -> None:
     folder.stack([0, 3, 6, 9], AXIAL, each=lambda n: {"ImagePositionPatient": ["1e6", "-1e6", str(3 * n)]})
     _assert_true_to_headers(medseg.read(folder.path), folder.path, 4)
+
+
+def test_a_hidden_file_means_its_own_series_not_its_neighbours(folder: Folder) -> None:
+    folder.stack([0, 3, 6, 9])
+    folder.uid = generate_uid()
+    path = folder.slice(START)
+    volume = medseg.read(path.rename(path.with_name(".hidden.dcm")))
+    assert volume.data.shape == (1, COLUMNS, ROWS, 1)
+    assert volume.data[0, :, :, 0].T.tolist() == _pixels(4).tolist()
+
+
+@pytest.mark.parametrize(("name", "content"), [("z.dcm", b""), ("IM0009", b""), ("IM0009", bytes(4000))])
+def test_empty_files_beside_slices_are_told(folder: Folder, name: str, content: bytes) -> None:
+    folder.stack([0, 3, 6, 9])
+    (folder.path / name).write_bytes(content)
+    volume = medseg.read(folder.path)
+    assert volume.verdict.status == "warning"
+    assert volume.verdict.codes == ("empty-files",)
+
+
+def test_links_to_folders_are_followed_once(folder: Folder, tmp_path: Path) -> None:
+    folder.stack([0, 3, 6, 9])
+    (tmp_path / "cohort").mkdir()
+    try:
+        (tmp_path / "cohort" / "case").symlink_to(folder.path, target_is_directory=True)
+        (folder.path / "ring").symlink_to(tmp_path / "cohort", target_is_directory=True)
+    except OSError:
+        pytest.skip("this system does not let links be made")
+    assert medseg.read(tmp_path / "cohort").data.shape == (1, COLUMNS, ROWS, 4)

@@ -46,7 +46,7 @@ def test_a_file_is_read_anywhere(tmp_path: Path) -> None:
 def test_a_member_of_an_archive_is_read_anywhere(tmp_path: Path, method: int) -> None:
     path = archive_of(tmp_path / "a.zip", method, study__b=CONTENT, study__a=b"short", empty=b"")
     found = members(path)
-    assert [source.name for source in found] == ["a.zip/empty.dcm", "a.zip/a.dcm", "a.zip/b.dcm"]
+    assert [source.name for source in found] == [f"a.zip, member {n}" for n in (3, 2, 1)]
     assert is_archive(path)
     assert_reads(found[2], CONTENT)
     assert found[1].read(0, 99) == b"short"
@@ -58,7 +58,7 @@ def test_folders_and_hidden_members_are_left_out(tmp_path: Path) -> None:
         archive.mkdir("study")
         archive.writestr("__MACOSX/study/._a.dcm", b"x")
         archive.writestr("study/a.dcm", b"y")
-    assert [source.name for source in members(tmp_path / "a.zip")] == ["a.zip/a.dcm"]
+    assert [source.member for source in members(tmp_path / "a.zip")] == ["study/a.dcm"]
 
 
 def test_an_inflated_data_set_is_read_anywhere(tmp_path: Path) -> None:
@@ -145,3 +145,12 @@ def test_damaged_archives_are_refused_or_read(tmp_path: Path) -> None:
         except InputRefused as error:
             outcomes.add(error.code)
     assert {"read", "corrupt"} <= outcomes
+
+
+def test_a_stored_member_that_was_altered_is_told_by_its_checksum(tmp_path: Path) -> None:
+    path = archive_of(tmp_path / "a.zip", zipfile.ZIP_STORED, a=CONTENT)
+    path.write_bytes(path.read_bytes().replace(CONTENT, CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])))
+    (member,) = members(path)
+    with pytest.raises(InputRefused, match="checksum") as refusal:
+        member.read(len(CONTENT) - 10, 10)
+    assert refusal.value.code == "corrupt"
