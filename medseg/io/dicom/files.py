@@ -184,7 +184,7 @@ def _missing_of_media(found: Sequence[tuple[Frame, ...] | SetAside]) -> tuple[st
 
 
 def _entries(folder: Path, nested: bool) -> Iterator[os.DirEntry[str]]:
-    """The files under a folder. Links to folders are followed; each folder once, so that none makes a ring."""
+    """The files under a folder. Links to folders are followed, each folder once: no link makes a ring."""
     waiting, known = [str(folder)], {os.path.realpath(folder)}
     while waiting:
         with os.scandir(waiting.pop()) as entries:

@@ -24,6 +24,7 @@ from pydicom.tag import BaseTag, Tag
 
 from tests.acceptance.files.canary import BIRTH_DATE, CANARY
 from tests.acceptance.files.seeds import Seed, gathered, real_data
+from tests.io.dicom.test_mosaic import write_mosaic
 
 ROWS, COLUMNS, SLICES = 34, 38, 3  # no smaller: OpenJPEG needs 32
 ROW = np.array([0.96, 0.28, 0.0])
@@ -210,6 +211,7 @@ def dicom(folder: Path) -> Iterator[Seed]:
     yield Seed("dicom", "a study", {**_study(plain)}, "")
     yield Seed("dicom", "zip", {"study.zip": _zipped(_study(plain))}, "study.zip")
     yield _dicomdir(folder / "dicomdir", plain)
+    yield _mosaic(folder / "mosaic.dcm")
     yield from _real()
 
 
@@ -250,6 +252,13 @@ def _zipped(files: dict[str, bytes]) -> bytes:
         for name, content in files.items():
             archive.writestr(name, content)
     return out.getvalue()
+
+
+def _mosaic(path: Path) -> Seed:
+    protocol = b"sSliceArray.lSize = 7\n" + CANARY.encode()
+    item = write_mosaic(path, protocol=protocol)
+    patient(item)
+    return Seed("dicom", "mosaic", {"m.dcm": to_bytes(item)}, "m.dcm")
 
 
 def _dicomdir(folder: Path, plain: dict[str, bytes]) -> Seed:
