@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from medseg.verdict import Verdict
 
 _COLOURS = {"ok": "green", "repaired": "yellow", "warning": "yellow", "refused": "red", "failed": "red"}
+
+# Messages name keywords of the Python functions, as in ``allow=tilt`` and ``overwrite=True``.
+_KEYWORD = re.compile(r"\b(allow|series|layer|scan)=(?=\w)|\b(overwrite)=True")
 
 
 def print_json(document: Any) -> None:
@@ -48,12 +52,17 @@ def print_reasons(subject: str, status: str, reasons: Sequence[Mapping[str, str]
     """The same from the parts of a JSON document."""
     typer.echo(f"{subject}: " + typer.style(status, fg=_COLOURS[status]), color=_colour(sys.stdout))
     for reason in reasons:
-        typer.echo(f"  {reason['code']}: {reason['message']}")
+        typer.echo(f"  {reason['code']}: {with_options(reason['message'])}")
 
 
 def print_error(message: str) -> None:
     """One red line on stderr."""
-    typer.secho(f"medseg: error: {message}", fg="red", err=True, color=_colour(sys.stderr))
+    typer.secho(f"medseg: error: {with_options(message)}", fg="red", err=True, color=_colour(sys.stderr))
+
+
+def with_options(message: str) -> str:
+    """A message whose cures are keywords (``allow=tilt``) with the command's options (``--allow tilt``)."""
+    return _KEYWORD.sub(lambda found: f"--{found[1]} " if found[1] else f"--{found[2]}", message)
 
 
 def print_bug(error: BaseException) -> None:

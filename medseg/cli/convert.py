@@ -121,5 +121,5 @@ def _write(items: Sequence[Volume | LabelMap], target: Path, overwrite: bool) ->
     targets = [target.with_name(f"{stem}_{n}{target.name[len(stem) :]}") for n in range(1, len(maps) + 1)]
     there = [path for path in targets if path.exists()]
     if there and not overwrite:
-        raise medseg.UsageError(f"{there[0]}: exists already; overwrite=True (--overwrite) replaces it")
+        raise medseg.UsageError(f"{there[0]}: exists already; overwrite=True replaces it")
     return [medseg.write(item, path, overwrite=overwrite) for item, path in zip(maps, targets, strict=True)]

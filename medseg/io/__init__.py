@@ -167,7 +167,7 @@ def write(item: Volume | LabelMap | Sequence[LabelMap], path: str | Path, *, ove
     if extension(path) not in _WRITABLE or kind is None:
         raise UsageError(f"{path.name}: no format to write; use one of {', '.join(_WRITABLE)}")
     if path.exists() and not overwrite:
-        raise UsageError(f"{path}: exists already; overwrite=True (--overwrite) replaces it")
+        raise UsageError(f"{path}: exists already; overwrite=True replaces it")
     data, labels, first = _voxels(item, path)
     check_can_hold(kind, path, data, first.geometry)
     with atomic_output(path) as temporary:

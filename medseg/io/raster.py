@@ -99,7 +99,7 @@ def to_label_map(
     count = max(1, len(raster.layers))
     if layer is None and count > 1:
         text = f"its structures overlap, they take {count} label maps"
-        cure = f"choose with layer=1 to {count} (--layer), or read all with read_label_layers"
+        cure = f"choose one with layer=1 to {count}, or read all with read_label_layers"
         raise _refused(raster, "overlapping-labels", f"{text}; {cure}")
     if layer is not None and not 1 <= layer <= count:
         raise UsageError(f"{raster.path.name}: layer={layer}, there {_are(count)}, counted from 1")

@@ -85,7 +85,7 @@ def _series(path: Path, scan: ScanChoice, references: References) -> series.Seri
         return found
     if scan.named:
         return series.choose(scan.path, series.Listing(among), None)
-    text = "the series it was drawn on is not in its folder; give it with scan= (--scan)"
+    text = "the series it was drawn on is not in its folder; give it with scan=PATH"
     raise refused(path, "no-reference-scan", text)
 
 
@@ -126,7 +126,7 @@ def _check_references(path: Path, found: series.Series, references: References, 
         text = f"{missing} of {len(references.images)} images it refers to are not in the series"
         if not given:
             raise refused(
-                path, "no-reference-scan", f"{text} in its folder; give the scan with scan= (--scan)"
+                path, "no-reference-scan", f"{text} in its folder; give the scan with scan=PATH"
             )
         reasons.append(Reason("references-differ", f"{text} that was given"))
     space = found.frames[0].image.frame_of_reference
@@ -169,7 +169,7 @@ def _without_gaps(path: Path, distinct: list[Frame], depths: NDArray[np.float64]
         return distinct  # uneven: `stack` names it
     count = int(planes[-1]) + 1
     if count > _MOST_EMPTY * len(distinct):
-        text = f"{len(distinct)} slices spread over {count}; give the scan it was drawn on (scan=, --scan)"
+        text = f"{len(distinct)} slices spread over {count}; give the scan it was drawn on (scan=PATH)"
         raise refused(path, "uneven-spacing", text)
     every = range(count)
     positions = np.array([frame.position for frame in distinct])

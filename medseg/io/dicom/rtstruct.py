@@ -261,7 +261,7 @@ def _on_slices(path: Path, roi: Roi, grid: Grid) -> dict[int, list[Polygon]]:
         if off > tolerance:
             text = (
                 f"a contour of structure {roi.structure.id} lies {off:.2g} slices beside slice {k + 1}, "
-                f"expected at most {tolerance:.2g}; give the scan it was drawn on (scan=, --scan)"
+                f"expected at most {tolerance:.2g}; give the scan it was drawn on (scan=PATH)"
             )
             raise refused(path, "contours-off-slices", text)
         slices.setdefault(k, []).append(np.ascontiguousarray(index[:, :2]))

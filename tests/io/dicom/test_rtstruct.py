@@ -219,7 +219,7 @@ def test_the_scan_is_found_by_its_images_where_no_series_is_named(folder: Path) 
 def test_a_structure_set_without_its_scan_is_refused_until_it_is_given(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "alone").mkdir()
     path = write(tmp_path / "alone" / "rt.dcm", [roi(1, "organ", [contour(SQUARE, 2)])])
-    with pytest.raises(medseg.InputRefused, match="--scan") as refusal:
+    with pytest.raises(medseg.InputRefused, match="scan=PATH") as refusal:
         medseg.read_labels(path)
     assert refusal.value.code == "no-reference-scan"
     expected = on_slices(k2=filled(SQUARE))
