@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 if TYPE_CHECKING:
@@ -50,9 +51,19 @@ def objects(path: Path) -> Iterator[tuple[str, Dataset]]:
             yield from _object(str(one), one)
 
 
+def read_object(source: Any) -> Dataset:
+    """A DICOM object by pydicom; zeros behind its last element are padding, which pydicom does not know."""
+    content = source.getvalue() if isinstance(source, io.BytesIO) else Path(source).read_bytes()
+
+    def is_padding(tag: BaseTag, vr: str | None, length: int) -> bool:
+        return tag == 0
+
+    return read_partial(io.BytesIO(content), stop_when=is_padding, force=True)
+
+
 def _object(name: str, source: Any) -> Iterator[tuple[str, Dataset]]:
     try:
-        item = pydicom.dcmread(source, force=True)
+        item = read_object(source)
         if "Rows" in item or "PixelData" in item:
             yield name, item
     except Exception:  # noqa: BLE001 - a file that pydicom cannot parse is no slice to it

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from tests.acceptance.files.oracle_dicom import decoded_by_pydicom, planes
+from tests.acceptance.files.oracle_dicom import decoded_by_pydicom, planes, read_object
 
 if TYPE_CHECKING:
     from tests.acceptance.files.oracle import Found
@@ -23,7 +22,7 @@ _ON_EDGE = 2e-3  # of a voxel: a centre so near to a contour may be in or out
 
 def check_segmentation(path: Path, options: dict[str, Any], found: Found) -> str:
     """Every frame's pixels are at their own place, under their own segment's number, and nothing else is."""
-    item = pydicom.dcmread(path)
+    item = read_object(path)
     stored = decoded_by_pydicom(path.name, item)
     frames = int(item.get("NumberOfFrames") or 1)
     stored = stored if stored.ndim == 3 else stored[None]
@@ -65,7 +64,7 @@ def check_structures(path: Path, options: dict[str, Any], found: Found) -> str:
     """Voxel centres inside an odd number of a structure's contours bear its number; centres on edges may."""
     from matplotlib.path import Path as Outline
 
-    item = pydicom.dcmread(path)
+    item = read_object(path)
     shape = found.data.shape[1:]
     centres = np.stack(np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij"), -1).reshape(
         -1, 2
