@@ -77,10 +77,8 @@ def read_object(path: Path) -> Parsed:
     """
     with _readable(path):
         source = FileSource.of(path)
-        try:
+        with interpreting(source):
             return read_dataset(source)
-        except BadHeader as error:
-            raise _refused(source, error) from None
 
 
 def read_source(source: Source) -> tuple[Frame, ...] | SetAside:
@@ -111,6 +109,15 @@ def read_source(source: Source) -> tuple[Frame, ...] | SetAside:
 
 
 @contextmanager
+def interpreting(source: Source) -> Iterator[None]:
+    """What is found wrong with an object's header, while it is read or asked, refuses the object."""
+    try:
+        yield
+    except BadHeader as error:
+        raise _refused(source, error) from None
+
+
+@contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """What the system does not let be read is refused by name."""
     try:
@@ -131,7 +138,9 @@ def _sources(path: Path) -> tuple[Sequence[Source], tuple[str, ...], bool]:
     if is_archive(path):
         return members(path), (), True
     parsed = read_object(path)
-    if is_directory(parsed):
+    with interpreting(parsed.source):
+        is_list = is_directory(parsed)
+    if is_list:
         return *listed_files(path, parsed), True
     beside, missing = _in_folder(path.parent, nested=False)
     if not any(source.path == path or source.path.samefile(path) for source in beside):

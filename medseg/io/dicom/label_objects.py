@@ -71,7 +71,8 @@ def find(path: Path) -> LabelObject | None:
     """
     if path.is_file() and not is_archive(path):
         parsed = files.read_object(path)
-        code = object_kind(parsed)
+        with files.interpreting(parsed.source):
+            code = object_kind(parsed)
         if code is not None and code in _KINDS:
             return _label_object(path, path.parent, code, parsed)
         if code != "directory":
@@ -84,15 +85,14 @@ def find(path: Path) -> LabelObject | None:
     if not aside:
         return None
     source = aside[0].source
-    return _label_object(source.path, path, aside[0].code, read_dataset(source))
+    with files.interpreting(source):
+        return _label_object(source.path, path, aside[0].code, read_dataset(source))
 
 
 def _label_object(path: Path, home: Path, code: str, parsed: Parsed) -> LabelObject:
     sequence = tags.SegmentSequence if code == "segmentation" else tags.StructureSetROISequence
-    try:
+    with files.interpreting(parsed.source):
         structures = len(parsed.dataset.items(sequence))
-    except BadHeader as fault:
-        raise refused(path, fault.code, f"{fault}; export it again") from None
     return LabelObject(path, home, code, structures, parsed)
 
 
@@ -110,23 +110,24 @@ def read(
     Raises
     ------
     InputRefused
-        What those name, and ``whole-slide``.
+        What those name, ``whole-slide``, and ``bad-header`` for whatever is malformed in its header.
     """
     choice = ScanChoice(found.home if scan is None else scan, scan is not None, series, allow)
-    if found.code == "structure-set":
-        return rtstruct.read(found.path, found.parsed, choice)
-    return seg.read(found.path, found.parsed, _frames(found), choice)
+    with files.interpreting(found.parsed.source):
+        if found.code == "structure-set":
+            return rtstruct.read(found.path, found.parsed, choice)
+        return seg.read(found.path, found.parsed, _frames(found), choice)
 
 
 def _frames(found: LabelObject) -> tuple[Frame, ...]:
     dataset = found.parsed.dataset
-    try:
-        groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)[:1]
-        tiled = (dataset.text(tags.DimensionOrganizationType) or "").startswith("TILED")
-        if tiled or any(tag in holder for tag in _ON_SLIDES for holder in (dataset, *groups)):
-            text = "a segmentation of a whole-slide image; medseg segments scans, not slides"
-            raise refused(found.path, "whole-slide", text)
-        frames = frames_of(found.parsed.source, found.parsed)
-    except BadHeader as fault:
-        raise refused(found.path, fault.code, f"{fault}; export the segmentation again") from None
+    groups = dataset.items(tags.PerFrameFunctionalGroupsSequence)
+    tiled = (dataset.text(tags.DimensionOrganizationType) or "").startswith("TILED")
+    if tiled or any(tag in holder for tag in _ON_SLIDES for holder in (dataset, *groups[:1])):
+        text = "a segmentation of a whole-slide image; medseg segments scans, not slides"
+        raise refused(found.path, "whole-slide", text)
+    frames = frames_of(found.parsed.source, found.parsed)
+    if not groups and not isinstance(frames, SetAside):
+        # Taken for one plain image, it would lose the others.
+        raise BadHeader(f"NumberOfFrames is {frames[0].image.frames}, but none is described")
     return () if isinstance(frames, SetAside) else frames

@@ -7,6 +7,7 @@ refused. Source of the format: DICOM PS3.3, sections C.8.8.5, C.8.8.6 and C.8.8.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from medseg.verdict import OK, Verdict
 # put contours on slices; what lies further off was drawn on another grid.
 OFF_SLICE_SHARE, OFF_SLICE_MM = 0.1, 0.05
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_OTHERS = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 _LARGEST_ID = 65535
 # Beyond this a coordinate is no place in a patient, and beyond that no contour is anyone's drawing.
 _FARTHEST_MM = 1e5
@@ -70,15 +72,14 @@ def read(path: Path, parsed: Parsed, scan: ScanChoice) -> Raster:
 
     Raises
     ------
+    BadHeader
+        As `parse`.
     InputRefused
-        ``bad-header``, ``no-segments`` (nothing with closed contours), ``no-reference-scan``,
+        ``no-segments`` (nothing with closed contours), ``no-reference-scan``,
         ``contours-off-slices``, ``grid-differs`` (no contour lies within the scan), ``too-large``, and what
         forbids to read the scan.
     """
-    try:
-        found = parse(parsed.dataset)
-    except BadHeader as fault:
-        raise refused(path, fault.code, f"{fault}; export the structures again") from None
+    found = parse(parsed.dataset)
     if not found.rois:
         text = f"{found.listed} structures, none with closed contours; there is nothing to fill"
         raise refused(path, "no-segments", text)
@@ -92,20 +93,20 @@ def parse(dataset: DataSet) -> StructureSet:
     Raises
     ------
     BadHeader
-        If numbers of structures or points of contours are malformed.
+        If numbers of structures or points of contours are malformed, or contours belong to no structure, or
+        to several.
     """
     listed = dataset.items(tags.StructureSetROISequence)
-    contours = {
-        item.integer(tags.ReferencedROINumber): item for item in dataset.items(tags.ROIContourSequence)
-    }
+    numbers = [item.integer(tags.ROINumber) for item in listed]
+    contours = _by_number(dataset, numbers)
     codes = _codes(dataset)
-    rois, partly = [], 0
+    rois, partly, empty = [], 0, 0
     images: set[str] = set()
-    for item in listed:
-        number = item.integer(tags.ROINumber)
+    for number, item in zip(numbers, listed, strict=True):
         drawn = contours.get(number)
-        closed, others = _contours(drawn, images)
+        closed, others, without = _contours(drawn, images)
         partly += others and bool(closed)
+        empty += without
         if closed and number is not None:
             colour = None if drawn is None else _colour(drawn)
             rois.append(
@@ -117,32 +118,65 @@ def parse(dataset: DataSet) -> StructureSet:
         rois=numbered,
         listed=len(listed),
         references=References(series, frozenset(images), frames),
-        verdict=verdict + _left_out(len(listed) - len(rois), partly),
+        verdict=verdict + _left_out(len(listed) - len(rois), partly, empty),
     )
 
 
-def _contours(drawn: DataSet | None, images: set[str]) -> tuple[tuple[NDArray[np.float64], ...], bool]:
-    """The closed contours of a structure, and whether there are others; UIDs of images are added."""
-    closed, others = [], False
+def _by_number(dataset: DataSet, numbers: Sequence[int | None]) -> dict[int | None, DataSet]:
+    """The contours of each structure.
+
+    A number that is damaged would take contours from a structure whose volume then comes out too small.
+    """
+    listed = Counter(numbers)
+    found: dict[int | None, DataSet] = {}
+    for item in dataset.items(tags.ROIContourSequence):
+        number = item.integer(tags.ReferencedROINumber)
+        if number is not None and listed[number] == 1 and number not in found:
+            found[number] = item
+        elif not item.items(tags.ContourSequence):
+            continue
+        elif number is None:
+            raise BadHeader("contours that do not say of which structure they are")
+        elif number in found:
+            raise BadHeader(f"structure {number} has contours at two places, expected one")
+        else:
+            raise BadHeader(
+                f"contours of structure {number}, which is listed {listed[number]} times, not once"
+            )
+    return found
+
+
+def _contours(drawn: DataSet | None, images: set[str]) -> tuple[tuple[NDArray[np.float64], ...], bool, int]:
+    """The closed contours of a structure, whether there are others, and how many have no points.
+
+    UIDs of images are added.
+    """
+    closed, others, empty = [], False, 0
     for item in () if drawn is None else drawn.items(tags.ContourSequence):
-        if (item.text(tags.ContourGeometricType) or "CLOSED_PLANAR") not in _CLOSED:
+        kind = item.text(tags.ContourGeometricType) or "CLOSED_PLANAR"
+        if kind in _OTHERS:
             others = True
             continue
+        if kind not in _CLOSED:
+            raise BadHeader(f"a contour is none of {', '.join((*_CLOSED, *_OTHERS))}")
         points = _points(item)
-        if points is not None:
+        if points is None:
+            empty += 1
+        else:
             closed.append(points)
             images.update(i.uid(tags.ReferencedSOPInstanceUID) for i in item.items(tags.ContourImageSequence))
     images.discard("")
-    return tuple(closed), others
+    return tuple(closed), others, empty
 
 
 def _points(item: DataSet) -> NDArray[np.float64] | None:
     numbers = item.numbers(tags.ContourData)
+    size = 0 if numbers is None else numbers.size
+    expected = item.integer(tags.NumberOfContourPoints)
+    if size % 3 or (expected is not None and size != 3 * expected):
+        raise BadHeader(f"a contour of {expected} points has {size} coordinates")
     if numbers is None:
         return None
-    expected = item.integer(tags.NumberOfContourPoints)
-    if numbers.size % 3 or (expected is not None and numbers.size != 3 * expected):
-        raise BadHeader(f"a contour of {expected} points has {numbers.size} coordinates")
     if np.abs(numbers).max() > _FARTHEST_MM:
         raise BadHeader(f"a contour has points more than {_FARTHEST_MM / 1000:.0f} m away")
     return numbers.reshape(-1, 3)
@@ -183,9 +217,9 @@ def _references(dataset: DataSet) -> tuple[frozenset[str], str]:
 def _numbered(rois: Sequence[Roi]) -> tuple[tuple[Roi, ...], Verdict]:
     """Structures with the numbers they have, or counted from 1 where those cannot be ids."""
     numbers = [roi.structure.id for roi in rois]
-    if len(set(numbers)) == len(numbers) and all(1 <= number <= _LARGEST_ID for number in numbers):
+    if all(1 <= number <= _LARGEST_ID for number in numbers):
         return tuple(rois), OK
-    text = "the structures' numbers are repeated or not from 1 to 65535; they are counted from 1 instead"
+    text = "the structures' numbers are not from 1 to 65535; they are counted from 1 instead"
     renumbered = tuple(
         Roi(Structure(n, roi.structure.name, roi.structure.colour, roi.structure.snomed), roi.contours)
         for n, roi in enumerate(rois, 1)
@@ -193,7 +227,7 @@ def _numbered(rois: Sequence[Roi]) -> tuple[tuple[Roi, ...], Verdict]:
     return renumbered, Verdict.of("warning", "structures-renumbered", text)
 
 
-def _left_out(whole: int, partly: int) -> Verdict:
+def _left_out(whole: int, partly: int, empty: int) -> Verdict:
     texts = []
     if whole:
         have = "structure has" if whole == 1 else "structures have"
@@ -201,6 +235,8 @@ def _left_out(whole: int, partly: int) -> Verdict:
     if partly:
         have = "structure has" if partly == 1 else "structures have"
         texts.append(f"{partly} {have} points or open lines besides closed contours")
+    if empty:
+        texts.append(f"{empty} {'contour has' if empty == 1 else 'contours have'} no points")
     if not texts:
         return OK
     return Verdict.of("warning", "structures-left-out", f"{' and '.join(texts)}; these are left out")

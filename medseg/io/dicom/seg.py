@@ -72,15 +72,14 @@ def read(path: Path, parsed: Parsed, frames: Sequence[Frame], scan: ScanChoice) 
 
     Raises
     ------
+    BadHeader
+        As `parse`.
     InputRefused
-        ``bad-header``, ``no-segments``, ``repeated-positions`` (one segment twice at one place: time),
+        ``no-segments``, ``repeated-positions`` (one segment twice at one place: time),
         ``grid-differs``, ``uneven-spacing`` and what else forbids one grid, ``too-large``, ``undecodable``,
         ``truncated``.
     """
-    try:
-        found = parse(parsed.dataset, frames)
-    except BadHeader as fault:
-        raise refused(path, fault.code, f"{fault}; export the segmentation again") from None
+    found = parse(parsed.dataset, frames)
     if not frames:
         raise refused(path, "no-segments", f"{len(found.structures)} segments without a single frame")
     pixels.check_frames(frames)

@@ -241,3 +241,14 @@ def test_one_object_is_read_or_refused(study: Path) -> None:
     assert read_object(study / "rtss").pixels_length == 12
     with pytest.raises(InputRefused, match="mark of a DICOM file is missing"):
         read_object(study / "notes.txt")
+
+
+def test_an_object_that_names_its_class_twice_is_refused(study: Path) -> None:
+    path = study / "a" / "IM1.dcm"
+    content = path.read_bytes()
+    at = content.index(b"\x02\0\x02\0UI")
+    end = at + 8 + int.from_bytes(content[at + 6 : at + 8], "little")
+    path.write_bytes(content[:end] + content[at:end] + content[end:])
+    with pytest.raises(InputRefused, match="stands there twice") as refusal:
+        scan(path)
+    assert refusal.value.code == "bad-header"

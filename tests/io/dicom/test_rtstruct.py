@@ -11,6 +11,8 @@ import pydicom
 import pytest
 from matplotlib.path import Path as Outline
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 import medseg
@@ -269,6 +271,8 @@ def test_numbers_that_cannot_be_ids_are_counted_anew(folder: Path) -> None:
     [
         {"NumberOfContourPoints": 5},
         {"ContourData": ["1", "2", "3", "4"]},
+        {"ContourData": None},
+        {"ContourGeometricType": "CLOSED_PLANAS"},
         {"ContourData": ["1e30", "2", "3"], "NumberOfContourPoints": 1},
     ],
 )
@@ -277,6 +281,65 @@ def test_malformed_contours_are_refused(folder: Path, broken: dict[str, Any]) ->
     with pytest.raises(medseg.InputRefused) as refusal:
         medseg.read_labels(path)
     assert refusal.value.code == "bad-header"
+
+
+def test_contours_without_points_are_left_out_and_counted(folder: Path) -> None:
+    nothing = {"ContourData": None, "NumberOfContourPoints": 0}
+    path = write(folder / "rt.dcm", [roi(1, "organ", [contour(SQUARE, 2), contour(SQUARE, 3, **nothing)])])
+    found = medseg.read_labels(path)
+    assert np.array_equal(found.data == 1, on_slices(k2=filled(SQUARE)))
+    assert found.verdict.codes == ("structures-left-out",)
+    assert found.verdict.reasons[0].message == "1 contour has no points; these are left out"
+
+
+@pytest.mark.parametrize(
+    ("listed", "drawn", "message"),
+    [
+        ((1, 2), (1, 3), "structure 3, which is listed 0 times"),
+        ((1, 2), (1, None), "do not say"),
+        ((1, None), (1, 2), "structure 2"),
+        ((1, 1), (1, 2), "structure 1, which is listed 2 times"),
+        ((1, 2), (1, 1), "structure 1 has contours at two places"),
+    ],
+)
+def test_contours_that_are_not_of_one_listed_structure_are_refused(
+    folder: Path, listed: tuple[int, ...], drawn: tuple[int, ...], message: str
+) -> None:
+    rois = [roi(n + 1, "organ", [contour(SQUARE, n)]) for n in range(2)]
+    for (item, contours), number, reference in zip(rois, listed, drawn, strict=True):
+        item.ROINumber, contours.ReferencedROINumber = number, reference
+    with pytest.raises(medseg.InputRefused, match=message) as refusal:
+        medseg.read_labels(write(folder / "rt.dcm", rois))
+    assert refusal.value.code == "bad-header"
+
+
+def test_no_contours_may_be_those_of_no_structure(folder: Path) -> None:
+    rois = [roi(1, "organ", [contour(SQUARE, 2)]), roi(2, "nothing", [])]
+    rois[1][1].ReferencedROINumber = 9
+    found = medseg.read_labels(write(folder / "rt.dcm", rois))
+    assert np.array_equal(found.data == 1, on_slices(k2=filled(SQUARE)))
+
+
+@pytest.mark.parametrize(
+    "keyword", ["SOPClassUID", "Modality", "StructureSetROISequence", "ROIContourSequence"]
+)
+def test_an_element_that_stands_twice_is_refused(folder: Path, keyword: str) -> None:
+    path = write(folder / "rt.dcm", [roi(1, "organ", [contour(SQUARE, 2)])])
+    twice = pydicom.dcmread(path)
+    again = Dataset()
+    again[keyword] = twice[keyword]
+    # Behind the others, where pydicom would not put it.
+    path.write_bytes(path.read_bytes() + encoded(again))
+    with pytest.raises(medseg.InputRefused, match="twice") as refusal:
+        medseg.read_labels(path)
+    assert refusal.value.code == "bad-header"
+
+
+def encoded(dataset: Dataset) -> bytes:
+    file = DicomBytesIO()
+    file.is_implicit_VR, file.is_little_endian = True, True
+    write_dataset(file, dataset)
+    return file.getvalue()
 
 
 def test_no_text_of_the_header_is_told(folder: Path) -> None:

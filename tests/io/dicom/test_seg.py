@@ -241,6 +241,21 @@ def test_what_is_not_plainly_right_is_refused(
     assert "CANARY" not in str(refusal.value).upper()
 
 
+@pytest.mark.parametrize("frames", [SLICES, 1])
+def test_a_label_map_that_describes_no_frames_is_refused(
+    tmp_path: Path, ct: list[FileDataset], masks: Masks, frames: int
+) -> None:
+    path = tmp_path / "seg.dcm"
+    dataset = pydicom.dcmread(_write(path, ct, masks[..., 0], "LABELMAP", segments=SEGMENTS[:1]))
+    del dataset.PerFrameFunctionalGroupsSequence
+    dataset.NumberOfFrames = frames
+    dataset.PixelData = dataset.PixelData[: frames * dataset.Rows * dataset.Columns]
+    dataset.save_as(path)
+    with pytest.raises(medseg.InputRefused, match="none is described") as refusal:
+        medseg.read_labels(path)
+    assert refusal.value.code == "bad-header"
+
+
 def test_a_segmentation_is_no_scan(tmp_path: Path, ct: list[FileDataset], masks: Masks) -> None:
     path = _write(tmp_path / "seg.dcm", ct, masks)
     with pytest.raises(medseg.InputRefused, match=r"3 structures.*read_labels") as refusal:
