@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.io.dicom import tags
-from medseg.io.dicom.objects import Source
+from medseg.io.dicom.objects import BadHeader, Source
 from medseg.io.dicom.sources import inflated
 from medseg.io.dicom.tokens import (
     EXPLICIT,
     EXPLICIT_BIG,
     IMPLICIT,
     UNDEFINED,
-    BadHeader,
     Coding,
     Element,
     Window,
@@ -250,10 +249,8 @@ def read_dataset(source: Source) -> Parsed:
     if not syntax and meta.text(tags.TransferSyntaxUID) is not None:
         raise BadHeader(f"{tags.keyword(tags.TransferSyntaxUID)} is no UID")
     if syntax == DEFLATED:
-        whole = inflated(source, at)
-        if whole is None:
-            raise BadHeader("its deflated data set inflates beyond all use", code="too-large")
-        source, window, at = whole, Window(whole), 0
+        source = inflated(source, at)
+        window, at = Window(source), 0
     coding = _coding(window, at)
     found, _ = index(window, at, source.size, coding)
     _, pixels_at, pixels_length = found.pop(tags.PixelData, (b"", None, None))

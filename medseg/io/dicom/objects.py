@@ -20,6 +20,14 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 
 
+class BadHeader(ValueError):
+    """A header that contradicts itself or the file. The message quotes no value."""
+
+    def __init__(self, message: str, code: str = "bad-header") -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class Source(Protocol):
     """Where the bytes of one DICOM object are: a file, or a member of a zip archive."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.errors import InputRefused
-from medseg.io.dicom.objects import Source
+from medseg.io.dicom.objects import BadHeader, Source
 
 _BLOCK = 1 << 16
 # What a deflated data set may grow to. Scans shrink two- to fourfold, masks of them up to a hundredfold;
@@ -130,30 +130,38 @@ class Inflated:
         return self.stored.name
 
     def read(self, start: int, count: int) -> bytes:
-        """Up to ``count`` inflated bytes; a damaged stream ends where the damage is."""
+        """Up to ``count`` inflated bytes."""
         return _inflate(self._block, start, max(0, min(count, self.size - start)))[0]
 
     def _block(self, at: int, count: int) -> bytes:
         return self.stored.read(self.start + at, count)
 
 
-def inflated(stored: Source, start: int) -> Inflated | None:
-    """The data set that is deflated from ``start`` on, or None where it would grow beyond all use.
+def inflated(stored: Source, start: int) -> Inflated:
+    """The data set that is deflated from ``start`` on.
 
-    The size is found by inflating the stream once, block by block, without keeping it.
+    The size is found by inflating the stream once to its end, block by block, without keeping it.
+
+    Raises
+    ------
+    BadHeader
+        ``too-large`` where it would grow beyond all use, ``corrupt`` where it is damaged or has no end.
     """
     limit = max(_LARGEST_INFLATED, _LARGEST_RATIO * stored.size)
     whole = Inflated(stored, start, limit + 1)
     size = 0
-    for piece in _pieces(whole._block):
-        size += len(piece)
-        if size > limit:
-            return None
+    try:
+        for piece in _pieces(whole._block):
+            size += len(piece)
+            if size > limit:
+                raise BadHeader("its deflated data set inflates beyond all use", "too-large")
+    except zlib.error:
+        raise BadHeader("its deflated data set is damaged or incomplete", "corrupt") from None
     return Inflated(stored, start, size)
 
 
 def _pieces(stored: Callable[[int, int], bytes]) -> Iterator[bytes]:
-    """A raw deflate stream's content in pieces of bounded size, up to its end or to where it is damaged."""
+    """A raw deflate stream's content in pieces of bounded size; `zlib.error` where it is damaged or cut."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     at = 0
     while not stream.eof:
@@ -161,27 +169,30 @@ def _pieces(stored: Callable[[int, int], bytes]) -> Iterator[bytes]:
         if not pending:
             pending = stored(at, _BLOCK)
             at += len(pending)
-        try:
-            piece = stream.decompress(pending, _BLOCK)
-        except zlib.error:
-            return
-        if not piece and not pending:
-            return
+        piece = stream.decompress(pending, _BLOCK)
+        if not piece and not pending and not stream.eof:
+            raise zlib.error("the stream has no end")
         yield piece
 
 
 def _inflate(stored: Callable[[int, int], bytes], start: int, count: int) -> tuple[bytes, int]:
-    """Bytes [start, start + count) of a raw deflate stream, and the CRC-32 of everything up to there."""
+    """Bytes [start, start + count) of a raw deflate stream, and the CRC-32 of everything up to there.
+
+    A damaged stream ends where the damage is.
+    """
     found = bytearray()
     at, check = 0, 0
-    for piece in _pieces(stored):
-        if at + len(piece) >= start + count:
-            piece = piece[: start + count - at]
-        check = zlib.crc32(piece, check)
-        found += piece[max(0, start - at) :]
-        at += len(piece)
-        if at == start + count:
-            break
+    try:
+        for piece in _pieces(stored):
+            if at + len(piece) >= start + count:
+                piece = piece[: start + count - at]
+            check = zlib.crc32(piece, check)
+            found += piece[max(0, start - at) :]
+            at += len(piece)
+            if at == start + count:
+                break
+    except zlib.error:
+        pass  # what is missing is found by who needs it
     return bytes(found), check
 
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from medseg.io.dicom.objects import Source
+from medseg.io.dicom.objects import BadHeader, Source
 from medseg.io.dicom.sources import Inflated, ZipMember
 
 UNDEFINED = 0xFFFFFFFF
@@ -38,14 +38,6 @@ _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC"
 Element = tuple[bytes, int, int]
 
 
-class BadHeader(ValueError):
-    """A header that contradicts itself or the file. The message quotes no value."""
-
-    def __init__(self, message: str, code: str = "bad-header") -> None:
-        super().__init__(message)
-        self.code = code
-
-
 @dataclass(frozen=True, slots=True)
 class Coding:
     """How the elements of a data set are written: with value representations or without, byte order."""
@@ -68,7 +60,7 @@ class Window:
     ``budget`` counts down the elements that may still be walked in this object.
     """
 
-    __slots__ = ("_base", "_block", "_head", "_step", "budget", "size", "source")
+    __slots__ = ("_base", "_block", "_head", "_reach", "_step", "budget", "size", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -77,6 +69,13 @@ class Window:
         self._head = self._block = source.read(0, min(_FIRST_READ, source.size))
         self._base = 0
         self._step = _FIRST_READ
+        compressed = isinstance(source, Inflated | ZipMember)
+        self._reach = _LONGEST_COMPRESSED if compressed else source.size
+
+    def reach_end(self, at: int) -> None:
+        """Let what is compressed be read to its end too, if little is left from a position on."""
+        if self.size - at <= _LARGEST_READ:
+            self._reach = self.size
 
     def take(self, start: int, count: int) -> bytes:
         """Exactly these bytes.
@@ -144,7 +143,7 @@ class Window:
         return end - at < _FIRST_READ and not any(self.take(at, end - at))
 
     def _check_reach(self, at: int) -> None:
-        if at > _LONGEST_COMPRESSED and isinstance(self.source, Inflated | ZipMember):
+        if at > self._reach:
             raise BadHeader(f"a compressed header of more than {_LONGEST_COMPRESSED} bytes", "too-large")
 
     def _move_to(self, at: int) -> int:
@@ -258,6 +257,7 @@ def after_pixels(window: Window, at: int, coding: Coding) -> None:
     out of place.
     """
     last = max(_PIXELS)
+    window.reach_end(at)
     while window.size - at >= 8:
         if window.size - at < _FIRST_READ and window.is_padding(at, window.size):
             return

@@ -6,6 +6,7 @@ import io
 import random
 import struct
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -308,14 +309,54 @@ def test_a_deflated_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.code == "too-large"
 
 
-def test_a_deflated_data_set_that_is_cut_is_refused_or_short() -> None:
+def deflated_at(content: bytes) -> int:
+    """Where the deflated data set of a file begins: behind the meta group, whose length comes first."""
+    return 144 + int.from_bytes(content[140:144], "little")
+
+
+def test_a_deflated_data_set_that_is_cut_is_refused() -> None:
     content = written(nested(True), "deflated")
-    for length in range(340, len(content) - 1, 7):
-        try:
-            parsed = parse(content[:length])
-        except BadHeader:
-            continue
-        assert parsed.pixels_at is None or parsed.pixels_at + 12 > parsed.source.size
+    end = len(content) - (content[-1] == 0)
+    for length in (*range(deflated_at(content) + 8, end, 7), end - 1):
+        with pytest.raises(BadHeader, match="damaged or incomplete") as caught:
+            parse(content[:length])
+        assert caught.value.code == "corrupt"
+
+
+def test_a_deflated_data_set_that_is_damaged_behind_its_pixels_is_refused() -> None:
+    made = image()
+    made.add_new(0xFFFCFFFC, "OB", bytes(range(256)) * 8)
+    content = written(made, "deflated")
+    start = deflated_at(content)
+    plain = zlib.decompress(content[start:], -zlib.MAX_WBITS)
+    # Stored, so that the place of the pixels in the stream is known; then a block of a kind that is none.
+    stream = zlib.compressobj(0, wbits=-zlib.MAX_WBITS)
+    behind = plain.index(b"\xe0\x7f\x10\0") + 24 + 256
+    stored = stream.compress(plain[:behind]) + stream.flush(zlib.Z_FULL_FLUSH)
+    assert parse(content).pixels_length == 12
+    with pytest.raises(BadHeader, match="damaged or incomplete") as caught:
+        parse(content[:start] + stored + b"\xff" * 64)
+    assert caught.value.code == "corrupt"
+
+
+@pytest.mark.parametrize("behind", [b"\x01\x02\x03\x04" * 4, bytes(7) + b"\1" + bytes(40)])
+def test_bytes_behind_deflated_pixels_that_are_no_element_are_refused(behind: bytes) -> None:
+    content = written(image(), "deflated")
+    start = deflated_at(content)
+    plain = zlib.decompress(content[start:], -zlib.MAX_WBITS)
+    stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    with pytest.raises(BadHeader, match="follows the pixels") as caught:
+        parse(content[:start] + stream.compress(plain + behind) + stream.flush())
+    assert caught.value.code == "size-mismatch"
+
+
+def test_padding_behind_many_compressed_pixels_does_not_count_as_header(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("medseg.io.dicom.tokens._LONGEST_COMPRESSED", 1 << 18)
+    made = image(PixelData=bytes(1 << 19))
+    made.add_new(0xFFFCFFFC, "OB", b"\1" * 6)
+    assert parse(written(made, "deflated")).pixels_length == 1 << 19
 
 
 def test_no_value_is_read_that_no_header_has(monkeypatch: pytest.MonkeyPatch) -> None:
