@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import warnings
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from medseg.io import exif
 from medseg.io.pictures import Picture, check_size, decode_outside, orientation_warning, palette_warning
+from medseg.io.quiet import quiet
 from medseg.io.refusals import refused
 
 MARK = b"\x89PNG\r\n\x1a\n"
@@ -70,13 +70,11 @@ def read(path: Path) -> Picture:
 def _pillow(path: Path) -> NDArray[Any]:
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path, formats=["PNG"]) as image:
-                return np.array(image)
-        except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError):
-            raise refused(path, "corrupt", f"its pixels cannot be decoded; {_CURE}") from None
+    try:
+        with quiet("PIL"), Image.open(path, formats=["PNG"]) as image:
+            return np.array(image)
+    except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError):
+        raise refused(path, "corrupt", f"its pixels cannot be decoded; {_CURE}") from None
 
 
 def _check(path: Path) -> _Header:

@@ -180,10 +180,11 @@ def test_pictures(tmp_path: Path) -> None:
             assert not _is_betrayed(_read(medseg.read, path)[1])
 
 
-def test_a_text_chunk_that_cannot_be_unpacked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+def test_a_chunk_that_cannot_be_unpacked(tmp_path: Path, kind: bytes) -> None:
     Image.fromarray(np.zeros((5, 7), np.uint8)).save(tmp_path / "scan.png")
     good = (tmp_path / "scan.png").read_bytes()
-    body = b"zTXt" + CANARY.encode() + b"\0\0" + zlib.compress(bytes(1 << 22))
+    body = kind + CANARY.encode() + b"\0\0" + zlib.compress(bytes(1 << 22))
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     (tmp_path / "scan.png").write_bytes(good[:33] + chunk + good[33:])
     _look(tmp_path / "scan.png")
