@@ -55,13 +55,21 @@ def is_dicom_file(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         start = file.read(132)
-    if start[128:] == b"DICM" or extension(path) not in ("", ".img", *DICOM_EXTENSIONS):
-        return start[128:] == b"DICM"
-    return _begins_as_dicom(start)
+    if extension(path) not in ("", ".img", *DICOM_EXTENSIONS):
+        return has_dicom_mark(start)
+    return has_dicom_mark(start) or begins_as_dicom(start)
 
 
-def _begins_as_dicom(start: bytes) -> bool:
-    """Whether the first element is a short one of group 2 or 8, in any byte order and coding."""
+def has_dicom_mark(start: bytes) -> bool:
+    """Whether the first 132 bytes of a file bear DICOM's mark."""
+    return start[128:132] == b"DICM"
+
+
+def begins_as_dicom(start: bytes) -> bool:
+    """Whether a file without the mark begins like a data set of DICOM.
+
+    Its first element is then a short one of group 2 or 8, in any byte order and coding.
+    """
     if len(start) < 8:
         return False
     for order in "<>":

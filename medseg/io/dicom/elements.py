@@ -31,8 +31,9 @@ from medseg.io.dicom.tokens import (
     index,
     items,
 )
+from medseg.io.files import begins_as_dicom, has_dicom_mark
 
-__all__ = ["BadHeader", "DataSet", "Parsed", "is_marked", "is_plausible", "read_dataset"]
+__all__ = ["BadHeader", "DataSet", "Parsed", "read_dataset"]
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _NATIVE = {
@@ -207,26 +208,6 @@ class Parsed:
     pixels_length: int | None
 
 
-def is_marked(head: bytes) -> bool:
-    """Whether the first 132 bytes of a file bear DICOM's mark."""
-    return head[128:132] == b"DICM"
-
-
-def is_plausible(head: bytes) -> bool:
-    """Whether a file without the mark begins like a data set: with a first element of group 2 or 8."""
-    if len(head) < 8:
-        return False
-    length: int
-    implicit_length: int
-    for order in "<>":
-        group, number, vr, length = struct.unpack_from(order + "HH2sH", head)
-        if group in (0x0002, 0x0008) and number <= 0x0018:
-            implicit_length = struct.unpack_from(order + "I", head, 4)[0]
-            explicit = _VALUE_REPRESENTATION.fullmatch(vr) is not None
-            return length <= 256 if explicit else implicit_length <= 256
-    return False
-
-
 def read_dataset(source: Source) -> Parsed:
     """Take an object's header apart.
 
@@ -237,8 +218,8 @@ def read_dataset(source: Source) -> Parsed:
     """
     window = Window(source)
     head = window.take(0, min(132, source.size))
-    at = 132 if is_marked(head) else 0
-    if not at and not is_plausible(head):
+    at = 132 if has_dicom_mark(head) else 0
+    if not at and not begins_as_dicom(head):
         raise BadHeader("the mark of a DICOM file is missing")
     found: dict[int, Element] = {}
     coding = _coding(window, at)

@@ -15,11 +15,11 @@ from pathlib import Path
 from medseg.errors import InputRefused, MedsegError, NotFound
 from medseg.io.dicom.archives import is_archive, members
 from medseg.io.dicom.directory import is_directory, listed_files
-from medseg.io.dicom.elements import BadHeader, Parsed, is_marked, is_plausible, read_dataset
+from medseg.io.dicom.elements import BadHeader, Parsed, read_dataset
 from medseg.io.dicom.frames import frames_of, object_kind
 from medseg.io.dicom.objects import Found, Frame, SetAside, Source
 from medseg.io.dicom.sources import FileSource, ZipMember
-from medseg.io.files import DICOM_EXTENSIONS
+from medseg.io.files import DICOM_EXTENSIONS, begins_as_dicom, has_dicom_mark
 
 Progress = Callable[[str, int, int], None]
 
@@ -101,11 +101,11 @@ def read_source(source: Source) -> tuple[Frame, ...] | SetAside:
             name = (source.member if isinstance(source, ZipMember) else source.name).lower()
             if name.rpartition("/")[2] == "dicomdir":
                 return SetAside("unreadable", source)
-            if name.endswith(DICOM_EXTENSIONS) or is_marked(head):
+            if name.endswith(DICOM_EXTENSIONS) or has_dicom_mark(head):
                 raise _refused(source, error) from None
             if not any(head):
                 return SetAside("empty", source)
-            return SetAside("unreadable" if is_plausible(head) else "not-dicom", source)
+            return SetAside("unreadable" if begins_as_dicom(head) else "not-dicom", source)
 
 
 @contextmanager
