@@ -7,7 +7,6 @@ Source: DICOM PS3.3, sections C.7.6.2, C.7.6.3, C.7.6.16, C.8.13, C.8.15.3.9 and
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 
@@ -72,7 +71,7 @@ def _stored_image(parsed: Parsed) -> StoredImage:
         source=parsed.source,
         sop_class=dataset.uid(tags.SOPClassUID) or parsed.meta.uid(tags.MediaStorageSOPClassUID),
         sop_uid=dataset.uid(tags.SOPInstanceUID),
-        series_uid=dataset.uid(tags.SeriesInstanceUID) or _made_up_uid(dataset),
+        series_uid=dataset.uid(tags.SeriesInstanceUID),
         series_number=None if number is None else int(number),
         frame_of_reference=dataset.uid(tags.FrameOfReferenceUID),
         transfer_syntax=parsed.transfer_syntax,
@@ -89,18 +88,15 @@ def _stored_image(parsed: Parsed) -> StoredImage:
         lossy=dataset.text(tags.LossyImageCompression) == "01",
         patient=_digest(dataset, tags.PatientID),
         study=_digest(dataset, tags.StudyInstanceUID),
+        series=None
+        if dataset.text(tags.SeriesInstanceUID) is None
+        else _digest(dataset, tags.SeriesInstanceUID),
     )
 
 
 def _digest(dataset: DataSet, tag: int) -> int:
     # Python's own hash has a key that is drawn for each process: nobody can find the patient from it.
     return hash((dataset.value(tag) or b"").strip(b" \0"))
-
-
-def _made_up_uid(dataset: DataSet) -> str:
-    """An identifier for what has no UID: the same for the same text, which it does not give away."""
-    digest = hashlib.sha256(dataset.value(tags.SeriesInstanceUID) or b"").hexdigest()
-    return f"not-a-uid-{digest[:8]}"
 
 
 def _count(dataset: DataSet, tag: int, default: int | None = None) -> int:

@@ -56,7 +56,7 @@ class StoredImage:
     source
         Its bytes; of a deflated object those of the inflated data set (`sources.Inflated`).
     sop_class, sop_uid, series_uid, frame_of_reference, transfer_syntax
-        UIDs ("" where absent or not a UID; `series_uid` is then a made-up one, see `frames`).
+        UIDs ("" where absent or not a UID).
     series_number
         None where absent.
     modality
@@ -75,6 +75,8 @@ class StoredImage:
     patient, study
         Numbers that differ between patients and between studies, and say nothing else about them: UIDs
         that an anonymiser has emptied or made alike must not mix their images. Good within one process.
+    series
+        Such a number for the series, whose UID may be none; None where it is absent.
     """
 
     source: Source
@@ -97,6 +99,7 @@ class StoredImage:
     lossy: bool = False
     patient: int = 0
     study: int = 0
+    series: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Series:
     ----------
     id
         As ``series=`` takes it: the SeriesInstanceUID, and ``#1``, ``#2``, ... where it has several volumes.
+        ``no-uid`` where it is absent; ``unreadable-uid-1``, ... where it is none, in the order of the files.
     frames
         Its slices, in no order.
     summary
@@ -45,8 +46,8 @@ class Series:
 
     @property
     def uid(self) -> str:
-        """The SeriesInstanceUID."""
-        return self.frames[0].image.series_uid
+        """The SeriesInstanceUID, or what stands for it."""
+        return self.id.partition("#")[0]
 
     @property
     def modality(self) -> str | None:
@@ -76,10 +77,26 @@ class Listing:
 def split(frames: Sequence[Frame]) -> tuple[Series, ...]:
     """The series among frames, ordered by series number, UID and appearance."""
     by_uid: dict[str, list[Frame]] = {}
-    for frame in frames:
-        by_uid.setdefault(frame.image.series_uid, []).append(frame)
+    for frame, uid in zip(frames, _uids(frames), strict=True):
+        by_uid.setdefault(uid, []).append(frame)
     found = [series for uid, members in by_uid.items() for series in _of_one_uid(uid, members)]
     return tuple(sorted(found, key=_order))
+
+
+def _uids(frames: Sequence[Frame]) -> Iterator[str]:
+    """What each frame's series is called.
+
+    What is no UID may be a name. It is counted: a digest of it would be known to who digests all names.
+    """
+    unreadable: dict[int, int] = {}
+    for frame in frames:
+        image = frame.image
+        if image.series_uid:
+            yield image.series_uid
+        elif image.series is None:
+            yield "no-uid"
+        else:
+            yield f"unreadable-uid-{unreadable.setdefault(image.series, len(unreadable) + 1)}"
 
 
 def _order(series: Series) -> tuple[bool, int, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +135,13 @@ def test_what_is_no_code_of_a_known_list_is_dropped(frames_from: Any) -> None:
     )
     image = frame.image
     assert (image.modality, image.frame_of_reference, image.photometric) == (None, "", "")
-    assert re.fullmatch(r"not-a-uid-[0-9a-f]{8}", image.series_uid)
+    assert (image.series_uid, image.sop_uid) == ("", "1.2.3")
     assert frame.image_type == ("ORIGINAL", "", "", "M_FFE")
     (other,) = frames_from(classic(SeriesInstanceUID=CANARY + "2"))
-    assert other.image.series_uid != image.series_uid
+    assert (other.image.series_uid, other.image.series == image.series) == ("", False)
+    for absent in (None, "", "  "):
+        (other,) = frames_from(classic(SeriesInstanceUID=absent))
+        assert (other.image.series_uid, other.image.series) == ("", None)
     assert "CANARY" not in repr(frame)
 
 

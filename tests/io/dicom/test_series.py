@@ -89,6 +89,17 @@ def test_what_tells_images_apart_splits_one_uid_and_is_said(
     assert _refusal(found).code == "several-series"
 
 
+def test_what_is_no_uid_is_counted_in_the_order_of_the_files(make: Any) -> None:
+    garbled = [make.stack(*FOUR, series_uid="", series=key, series_number=n) for n, key in ((3, 71), (2, 5))]
+    absent = make.stack(*FOUR, series_uid="", series_number=9)
+    found = split([*garbled[0][:1], *absent, *garbled[1], *garbled[0][1:]])
+    assert [item.id for item in found] == ["unreadable-uid-2", "unreadable-uid-1", "no-uid"]
+    assert [item.uid for item in found] == [item.id for item in found]
+    assert _same(choose(Path("x"), Listing(found), "unreadable-uid-1"), garbled[0])
+    two = split(make.stack(*FOUR, series_uid="", echo=1.0) + make.stack(*FOUR, series_uid="", echo=2.0))
+    assert [item.id for item in two] == ["no-uid#1", "no-uid#2"]
+
+
 def test_rounding_does_not_split_a_series(make: Any) -> None:
     frames = [
         make.frame(2.5 * n, echo=4.92 + e, pixel_spacing=(0.75, 1.25 + e), row=np.array([0.96, 0.28, e]))
