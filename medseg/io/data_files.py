@@ -24,6 +24,8 @@ Encoding = Literal["none", "gzip", "zlib", "bzip2", "hex", "text"]
 _LARGEST_LIST = 1 << 20
 _BLOCK = 1 << 20
 _LONGEST_WORD = 64
+# Of what has to be unpacked or parsed to be passed over; in raw bytes it takes no time.
+_LARGEST_SKIP = 1 << 28
 _PATTERN = re.compile(r"([^%]*)%(0?[0-9]{0,2})[diu]([^%]*)")
 _SPACE = b" \t\r\n\v\f"
 
@@ -67,6 +69,9 @@ def read_data_files(files: DataFiles, count: int, number: np.dtype[Any]) -> NDAr
         raise HeaderFault(f"{count} numbers do not divide among {len(files.paths)} data files")
     if files.byte_skip < -1 or files.line_skip < 0:
         raise HeaderFault(f"{files.line_skip} lines and {files.byte_skip} bytes to pass over make no sense")
+    if files.encoding != "none" and files.byte_skip > _LARGEST_SKIP:
+        text = f"{files.byte_skip} bytes to pass over in voxels that are not raw"
+        raise HeaderFault(f"{text}, expected at most {_LARGEST_SKIP}")
     share = count // len(files.paths)
     if len(files.paths) == 1:
         return _read_file(files, files.paths[0], share, number)

@@ -15,6 +15,7 @@ from medseg.labels import Label, LabelSet
 _COMMENT = 6
 _KEY = "medseg_labels"
 _LARGEST = 1 << 20
+_MOST_EXTENSIONS = 4096
 
 
 def pack(labels: LabelSet) -> bytes:
@@ -41,11 +42,14 @@ def read_extensions(stream: ByteStream, size: int, order: str) -> LabelSet | Non
     ------
     HeaderFault
         If the extensions do not lie between header and voxels: then one of the two is wrong about the place
-        of the voxels.
+        of the voxels. And if there are more than any program writes.
     """
     flag, left = stream.read(min(4, size)), max(0, size - 4)
-    labels = None
+    labels, count = None, 0
     while flag[:1] not in (b"", b"\0") and left >= 8:
+        count += 1
+        if count > _MOST_EXTENSIONS:
+            raise HeaderFault(f"more than {_MOST_EXTENSIONS} extensions behind the header")
         length, code = struct.unpack(order + "2i", stream.read(8).ljust(8, b"\0"))
         if length == code == 0:  # padding
             left -= 8

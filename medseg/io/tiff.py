@@ -17,13 +17,13 @@ from medseg.errors import MedsegError, UsageError
 from medseg.io.pictures import Picture, check_size, decode_outside, orientation_warning, palette_warning
 from medseg.io.quiet import quiet
 from medseg.io.refusals import refused
+from medseg.io.tiff_directories import MOST_PAGES, check_directories
 from medseg.verdict import Verdict
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NONE, _DEFLATE, _PACKBITS = 1, (8, 32946), 32773
 # No compression of pictures shrinks more than this; a page that asks for more lies.
 _LARGEST_RATIO = 4096
-_MOST_PAGES = 4096
 # Some writers pad the last strip.
 _SLACK = 1 << 16
 _MM_PER_UNIT = {"mm": 1.0, "micron": 1e-3, "um": 1e-3, "µm": 1e-3, "\\u00B5m": 1e-3, "nm": 1e-6, "cm": 10.0}
@@ -46,6 +46,7 @@ def read(path: Path, series: int | None) -> Picture:
     """
     from tifffile import TiffFile
 
+    check_directories(path)
     try:
         with quiet("tifffile"), TiffFile(path) as tiff:
             pages = _pages(path, tiff, series)
@@ -64,8 +65,8 @@ def _pages(path: Path, tiff: Any, series: int | None) -> list[Any]:
     """The pages that are neither thumbnails nor pyramid levels."""
     pages: list[Any] = []
     for n, page in enumerate(tiff.pages):
-        if n >= _MOST_PAGES:
-            raise refused(path, "too-large", f"more than {_MOST_PAGES} pages; save it as NRRD or NIfTI")
+        if n >= MOST_PAGES:
+            raise refused(path, "too-large", f"more than {MOST_PAGES} pages; save it as NRRD or NIfTI")
         if not page.aspage().is_reduced:
             pages.append(page.aspage())
     count = len(pages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -157,10 +158,19 @@ def test_header_and_size_faults_take_a_second_and_100_mb_at_most(
         "lie.nii": _nifti_header(32767, 32767, 32767) + body,
         "lie.nii.gz": gzip.compress(_nifti_header(32767, 32767, 32767) + body),
         "offset.nii.gz": gzip.compress(_nifti_header(2, 3, 4)[:108] + struct.pack("<f", 2e8) + body * 20),
+        "extensions.nii": _nifti_header(2, 3, 4)[:108]
+        + struct.pack("<f", 3_200_352)
+        + _nifti_header(2, 3, 4)[112:348]
+        + b"\1\0\0\0"
+        + struct.pack("<2i8x", 16, 6) * 200_000
+        + bytes(48),
         "lie.nrrd": NRRD.format("99999 99999 99999", "raw").encode() + body,
         "lie.ascii.nrrd": NRRD.format("99999 99999 99999", "ascii").encode() + body,
         "lie.hex.nrrd": NRRD.format("99999 99999 99999", "hex").encode() + body,
         "lie.bzip2.nrrd": NRRD.format("99999 99999 99999", "bzip2").encode() + bz2.compress(body),
+        "skip.nrrd": NRRD.format("2 3 4", "gzip").encode().replace(b"\n\n", b"\nbyte skip: 2000000000\n\n")
+        + _zeros("gzip"),
+        "skip.mha": b"HeaderSize = 2000000000\n" + META.format("2 3 4", "True").encode() + _zeros("zlib"),
         "digits.nrrd": NRRD.format("9" * 900_000, "raw").encode(),
         "words.nrrd": NRRD.format("9 " * 450_000, "raw").encode(),
         "vectors.nrrd": NRRD.format("2 3 4", "raw").replace("(0,1,0)", "(0,1,0)" * 100_000).encode(),
@@ -181,6 +191,29 @@ def test_header_and_size_faults_take_a_second_and_100_mb_at_most(
         contents, _measure(good, [tmp_path / name for name in contents]), strict=True
     ):
         assert code in ("truncated", "bad-header", "too-large"), name
+        assert seconds < 1, name
+        assert more < 100, name
+
+
+def test_tags_that_claim_more_than_a_picture_needs(tmp_path: Path) -> None:
+    good = _tiff(7, 5, zlib.compress(bytes(35)))
+    (tmp_path / "good.tif").write_bytes(good)
+    at = good.index(struct.pack("<HH", 273, 4)) + 4
+    one = good[:at] + struct.pack("<I", 500_000_000) + good[at + 4 :]
+    (tmp_path / "one.tif").write_bytes(one)
+    os.truncate(tmp_path / "one.tif", 1 << 31)
+    end = 8 + 2 + 9 * 12
+    circle = good[:end] + struct.pack("<I", 8) + good[end + 4 :]
+    (tmp_path / "circle.tif").write_bytes(circle)
+    pages, page = [], good[8:end].replace(good[at - 4 : at + 8], struct.pack("<HHII", 273, 4, 1 << 19, 8))
+    for n in range(100):
+        pages.append(page + struct.pack("<I", 8 + (n + 1) * (end - 4) if n < 99 else 0))
+    (tmp_path / "many.tif").write_bytes(good[:8] + b"".join(pages) + bytes(1 << 21))
+    names = ["one.tif", "circle.tif", "many.tif"]
+    for name, (code, seconds, more, _) in zip(
+        names, _measure(tmp_path / "good.tif", [tmp_path / name for name in names]), strict=True
+    ):
+        assert code == "bad-header", name
         assert seconds < 1, name
         assert more < 100, name
 
