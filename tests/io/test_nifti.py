@@ -281,3 +281,25 @@ def test_real_scans_are_read_as_nibabel_reads_them(real_data: Path) -> None:
         found, oracle = medseg.read(path), nibabel.load(path)
         assert np.array_equal(found.geometry.affine, oracle.affine), path.name
         assert np.allclose(found.data[0], np.asanyarray(oracle.dataobj), rtol=1e-6), path.name
+
+
+@pytest.mark.parametrize("slope", [1e-29, -9.6e-109, 1e-34, 5e-324])
+@pytest.mark.parametrize("dtype", ["i2", "f4", "i4"])
+def test_scaling_keeps_the_values_apart_or_is_refused(tmp_path: Path, slope: float, dtype: str) -> None:
+    data = np.arange(2 * 3 * 4).reshape(2, 3, 4).astype(dtype)
+    path = _save(tmp_path / "x.nii", data, np.eye(4), nibabel.Nifti2Image)
+    _patch(path, 176, "<2d", slope, 0.0)
+    values = nibabel.load(path).get_fdata()
+    if np.abs(values).max() < 1e-30:
+        with pytest.raises(medseg.InputRefused, match="too small") as refusal:
+            medseg.read(path)
+        assert refusal.value.code == "bad-header"
+    else:
+        np.testing.assert_allclose(medseg.read(path).data[0], values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scaling", [(1e-35, 7.0), (3.0, -3.0), (-7.0, 1e-32)])
+def test_an_intercept_may_be_all_there_is(tmp_path: Path, scaling: tuple[float, float]) -> None:
+    path = _save(tmp_path / "x.nii", np.ones((2, 3, 4), np.float32), np.eye(4))
+    _patch(path, 112, "<2f", *scaling)
+    assert (medseg.read(path).data == nibabel.load(path).get_fdata().astype(np.float32)).all()
