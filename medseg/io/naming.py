@@ -56,6 +56,17 @@ def label_set(structures: Sequence[Structure]) -> tuple[LabelSet, Verdict]:
     return labels, Verdict.of("warning", "labels-renamed", text)
 
 
+def with_unnamed(labels: LabelSet, ids: Sequence[int]) -> LabelSet:
+    """A label set with more ids: ``label 3``, or ``unnamed label 3`` where a structure has that name."""
+    taken = set(labels.names)
+    extra = []
+    for label in LabelSet.from_ids(ids):
+        name = label.name if label.name not in taken else _free(f"unnamed {label.name}", taken)
+        extra.append(Label(label.id, name, label.colour))
+        taken.add(name)
+    return LabelSet((*labels.labels, *extra), labels.background)
+
+
 def snomed_code(scheme: str | None, value: str | None) -> str | None:
     """The SNOMED CT code of a coded concept, None where it has none.
 
@@ -98,8 +109,10 @@ def _told(label: Label, structure: Structure) -> Label:
 
 
 def _one_line(name: str) -> str:
-    return name.strip(" \t\0")
+    return name.strip(" \t\0") if name.strip(" \t\0").strip() else ""
 
 
 def _free(name: str, taken: set[str]) -> str:
-    return name if name not in taken else _free(f"{name}'", taken)
+    while name in taken:
+        name += "'"
+    return name

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from medseg.errors import InputRefused, UsageError
 from medseg.geometry import Geometry
-from medseg.labels import Label, LabelSet
+from medseg.io.naming import with_unnamed
+from medseg.labels import LabelSet
 from medseg.verdict import OK, Reason, Verdict
 from medseg.volume import LabelMap, Source, Volume, present_ids
 
@@ -84,6 +85,11 @@ def to_volume(raster: Raster, allow: frozenset[str] = frozenset()) -> Volume:
     geometry, verdict = _geometry(raster, allow)
     data, repair = _finite(raster, allow)
     return Volume(data, geometry, raster.source, raster.verdict + verdict + repair)
+
+
+def to_geometry(raster: Raster, allow: frozenset[str] = frozenset()) -> Geometry:
+    """Judge the grid of a raster alone."""
+    return _geometry(raster, allow)[0]
 
 
 def to_label_map(
@@ -213,10 +219,5 @@ def _names(
         raise _refused(
             raster, "unknown-labels", f"ids {unnamed[:10]} are not among the labels {list(known.ids)[:20]}"
         )
-    taken = set(known.names)
-    extra = tuple(
-        Label(x.id, x.name if x.name not in taken else f"unnamed {x.name}", x.colour)
-        for x in LabelSet.from_ids(unnamed)
-    )
     reason = Reason("labels-unnamed", f"the file names no structure for ids {unnamed[:10]}")
-    return LabelSet(known.labels + extra, known.background), Verdict("warning", (reason,))
+    return with_unnamed(known, unnamed), Verdict("warning", (reason,))
