@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Affine = NDArray[np.float64]
+# Grids whose corners lie no farther apart are one: headers round, and no voxel is that small.
+SAME_GRID_MM = 0.01
 _POSITIVE = "RAS"
 _NEGATIVE = "LPI"
 
@@ -153,7 +155,7 @@ class Geometry:
         index: NDArray[np.float64] = np.asarray(world, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
         return index
 
-    def same_grid(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
+    def same_grid(self, other: Geometry, tolerance_mm: float = SAME_GRID_MM) -> bool:
         """Whether both have one shape and every corner lies within ``tolerance_mm`` of its twin.
 
         Corners bound every voxel, as the map is affine. Grids of unknown spacing compare as well.

@@ -91,7 +91,7 @@ def read_labels(
         What the ids mean. Without it: the names in the file itself, else those in ``<stem>.json``
         beside it, else ``label 1``, ``label 2``, ...
     series, allow
-        As in `read`; of ``scan``, where the grid comes from there.
+        As in `read`; of ``scan``, where that is given.
     scan
         The scan on whose grid the segmentation lies. A structure set has no grid of its own: without
         ``scan`` its series is looked for in the folder of the file. A DICOM segmentation may leave out empty

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medseg.errors import InputRefused, NotFound, UsageError
 from medseg.geometry import Geometry
 from medseg.io.files import EXTENSIONS, extension, is_dicom_file
-from medseg.io.raster import Raster, to_volume
+from medseg.io.raster import Raster, to_geometry
 from medseg.io.refusals import readable, refused
 from medseg.labels import LabelSet
 
@@ -28,7 +28,6 @@ _BY_EXTENSION: dict[str, Format] = {
     ".mha": "metaimage", ".mhd": "metaimage", ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg",
     ".tif": "tiff", ".tiff": "tiff", ".dcm": "dicom", ".ima": "dicom", ".zip": "dicom",
 }  # fmt: skip
-SAME_GRID_MM = 0.01
 _MARKS: tuple[tuple[bytes, Format], ...] = (
     (b"NRRD000", "nrrd"), (b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"),
     (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"II+\0", "tiff"), (b"MM\0+", "tiff"),
@@ -139,7 +138,10 @@ def load_labels(
     allow: frozenset[str] = frozenset(),
     scan: Path | None = None,
 ) -> Raster:
-    """Read a segmentation with the reader of its format, on the grid of ``scan`` where one is given."""
+    """Read a segmentation with the reader of its format, on the grid of ``scan`` where one is given.
+
+    ``series`` is then that of the scan.
+    """
     if kind == "dicom":
         from medseg.io.dicom import label_objects
 
@@ -147,28 +149,39 @@ def load_labels(
         if found is not None:
             return label_objects.read(found, scan=scan, series=series, allow=allow)
     # Between two labels there is nothing to interpolate.
-    raster = load(kind, path, series, allow - {"missing-slices", "uneven-spacing"})
+    chosen = series if scan is None else None
+    raster = load(kind, path, chosen, allow - {"missing-slices", "uneven-spacing"})
     if scan is not None:
-        check_same_grid(raster, scan, allow)
+        check_same_grid(raster, scan, series, allow)
     return raster
 
 
-def check_same_grid(raster: Raster, scan: Path, allow: frozenset[str]) -> None:
-    """Refuse a segmentation that is not on its scan's grid (code ``grid-differs``)."""
-    found = to_volume(load(locate(scan), scan, None, allow), allow).geometry
-    shape = raster.data.shape[1:]
-    if found.shape != shape:
-        text = f"{' x '.join(map(str, shape))} voxels, its scan has {' x '.join(map(str, found.shape))}"
+def check_same_grid(raster: Raster, scan: Path, series: str | int | None, allow: frozenset[str]) -> None:
+    """Refuse a segmentation that is not on the grid of ``series`` of a scan (code ``grid-differs``)."""
+    own, its = to_geometry(raster, allow), to_geometry(_grid_alone(scan, series, allow), allow)
+    if own.same_grid(its):
+        return
+    if own.shape != its.shape:
+        text = f"{' x '.join(map(str, own.shape))} voxels, its scan has {' x '.join(map(str, its.shape))}"
     else:
-        distance = found.grid_distance_mm(Geometry(found.shape, raster.affine))
-        if distance <= SAME_GRID_MM:
-            return
-        text = f"its grid lies up to {distance:.3g} mm beside that of its scan"
+        text = f"its grid lies up to {own.grid_distance_mm(its):.3g} mm beside that of its scan"
     raise InputRefused(
         f"{raster.path.name}: {text} ({scan.name}); give the scan it was drawn on, or resample it",
         code="grid-differs",
         path=raster.path,
     )
+
+
+def _grid_alone(scan: Path, series: str | int | None, allow: frozenset[str]) -> Raster:
+    """A scan of which the grid is wanted: of DICOM, whose pixels may take long to decode, the headers."""
+    kind = locate(scan)
+    if kind != "dicom":
+        return load(kind, scan, series, allow)
+    from medseg.io import dicom
+
+    with readable(scan):
+        listing = dicom.find(scan)
+        return dicom.survey(scan, dicom.choose(scan, listing, series), allow, listing)
 
 
 def check_can_hold(kind: Format, path: Path, data: NDArray[Any], geometry: Geometry) -> None:

@@ -19,7 +19,6 @@ from numpy.typing import DTypeLike, NDArray
 from medseg.errors import InputRefused, UsageError
 from medseg.io import files, read, read_labels
 from medseg.io.raster import check_allow
-from medseg.io.readers import SAME_GRID_MM
 from medseg.transforms import metadata
 from medseg.volume import LabelMap, Volume
 
@@ -198,7 +197,7 @@ def _check_one_grid(items: Sequence[tuple[str, Volume | LabelMap]]) -> None:
     (first_name, first), *others = items
     for name, item in others:
         a, b = first.geometry, item.geometry
-        if a.same_grid(b, SAME_GRID_MM):
+        if a.same_grid(b):
             continue
         if a.shape != b.shape:
             found = f"{'x'.join(map(str, b.shape))} voxels and {'x'.join(map(str, a.shape))}"
