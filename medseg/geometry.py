@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Affine = NDArray[np.float64]
-# Grids whose corners lie no farther apart are one: headers round, and no voxel is that small.
-SAME_GRID_MM = 0.01
+# Grids whose corners lie no farther apart are one, as headers round: in mm, and as a share of a voxel.
+SAME_GRID_MM, _SAME_GRID_VOXELS = 0.01, 0.1
 _POSITIVE = "RAS"
 _NEGATIVE = "LPI"
 
@@ -155,11 +155,14 @@ class Geometry:
         index: NDArray[np.float64] = np.asarray(world, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
         return index
 
-    def same_grid(self, other: Geometry, tolerance_mm: float = SAME_GRID_MM) -> bool:
+    def same_grid(self, other: Geometry, tolerance_mm: float | None = None) -> bool:
         """Whether both have one shape and every corner lies within ``tolerance_mm`` of its twin.
 
-        Corners bound every voxel, as the map is affine. Grids of unknown spacing compare as well.
+        Without a number that is 0.01 mm, or a tenth of a voxel's shortest side where that is less. Corners
+        bound every voxel, as the map is affine. Grids of unknown spacing compare as well.
         """
+        if tolerance_mm is None:
+            tolerance_mm = min(SAME_GRID_MM, _SAME_GRID_VOXELS * min(self.spacing))
         return self.shape == other.shape and self.grid_distance_mm(other) <= tolerance_mm
 
     def grid_distance_mm(self, other: Geometry) -> float:

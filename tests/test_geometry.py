@@ -77,6 +77,18 @@ def test_cropping_moves_the_origin_and_padding_moves_it_back() -> None:
     assert padded.grid_distance_mm(geometry) < 1e-9
 
 
+@pytest.mark.parametrize(("voxel_mm", "accepted_mm"), [(1.0, 0.01), (0.002, 0.0002)])
+def test_grids_that_differ_by_rounding_are_one(voxel_mm: float, accepted_mm: float) -> None:
+    affine = TURNED.copy()
+    affine[:3, :3] *= voxel_mm / Geometry(SHAPE, TURNED).spacing[0]
+    geometry = Geometry(SHAPE, affine)
+    assert min(geometry.spacing) == pytest.approx(voxel_mm)
+    for share, same in ((0.99, True), (1.01, False)):
+        moved = affine.copy()
+        moved[:3, 3] += share * accepted_mm * np.array([0.6, 0.0, -0.8])
+        assert geometry.same_grid(Geometry(SHAPE, moved)) == same
+
+
 def test_corners_are_all_eight_and_bound_the_distance_of_grids() -> None:
     geometry = Geometry(SHAPE, TURNED)
     expected = {tuple(np.round(geometry.index_to_world(c), 6)) for c in product((0, 4), (0, 6), (0, 3))}

@@ -186,7 +186,7 @@ def _check_grids(pred: LabelMap, ref: LabelMap, predicted: Path, reference: Path
     raise InputRefused(
         f"{predicted.name} and {reference.name} do not stand on one grid: {found}. Compare label maps of "
         "the same scan; resampling one of them would change the scores",
-        code="grids-differ",
+        code="grid-differs",
         path=predicted,
     )
 

@@ -18,8 +18,6 @@ from medseg.plans import Plan
 from medseg.volume import Volume
 
 FORMATS = ("nii.gz", "nii", "nrrd", "seg.nrrd")
-# Channels may differ by what single-precision headers round away, not by what a voxel would show.
-_SAME_GRID_MM = 1e-2
 
 PathLike = str | Path
 
@@ -111,18 +109,18 @@ def read_case(case: Case, options: InferOptions) -> Volume:
     Raises
     ------
     InputRefused
-        As `medseg.read`; ``channels-differ`` if the channels do not share one grid.
+        As `medseg.read`; ``grid-differs`` if the channels do not share one grid.
     """
     volumes = [read(path, series=options.series, allow=options.allow) for _, path in case.channels]
     first = volumes[0]
     if len(volumes) == 1:
         return first
     for (name, path), volume in zip(case.channels[1:], volumes[1:], strict=True):
-        if not volume.geometry.same_grid(first.geometry, _SAME_GRID_MM):
+        if not volume.geometry.same_grid(first.geometry):
             raise InputRefused(
                 f"{path.name}: channel {name!r} has {_grid(volume)}, channel {case.names[0]!r} "
                 f"{_grid(first)}: channels must share one grid, resample one to the other first",
-                code="channels-differ",
+                code="grid-differs",
                 path=path,
             )
     source = replace(first.source, paths=tuple(path for volume in volumes for path in volume.source.paths))

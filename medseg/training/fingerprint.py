@@ -26,7 +26,7 @@ def read_case(case: Case, labels: LabelSet | None = None) -> tuple[Volume, Label
     Raises
     ------
     InputRefused
-        ``grid-mismatch`` if a channel or the label lies on another grid than the first channel.
+        ``grid-differs`` if a channel or the label lies on another grid than the first channel.
     """
     volumes = [read(path) for path in case.images]
     label_map = read_labels(case.label, labels=labels)
@@ -35,11 +35,11 @@ def read_case(case: Case, labels: LabelSet | None = None) -> tuple[Volume, Label
         (p.name, v.geometry) for p, v in zip(case.images, volumes, strict=True)
     ]
     for name, geometry in (*others[1:], (case.label.name, label_map.geometry)):
-        if not first.same_grid(geometry, tolerance_mm=0.1 * min(first.spacing)):
+        if not first.same_grid(geometry):
             raise InputRefused(
                 f"case {case.id!r}: {name} lies on another grid ({_words(geometry)}) than "
                 f"{case.images[0].name} ({_words(first)}): resample it onto the image's grid",
-                code="grid-mismatch",
+                code="grid-differs",
                 path=case.label,
             )
     if len(volumes) == 1:

@@ -103,8 +103,8 @@ class LoadVolumed(MapTransform):
     series
         As in `medseg.read`; of scans alone.
     one_grid
-        Refuse cases whose items do not lie on one grid, to 0.01 mm. Without it a later transform has to bring
-        them together.
+        Refuse cases whose items do not lie on one grid (`Geometry.same_grid`). Without it a later transform
+        has to bring them together.
     allow_missing_keys
         Pass over keys that a case does not have.
 

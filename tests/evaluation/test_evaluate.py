@@ -125,7 +125,7 @@ def test_different_grids_are_refused_and_both_files_named(tmp_path, change):
     paths = _save(pred, tmp_path / "mine.nii", affine), _save(ref, tmp_path / "truth.nii")
     with pytest.raises(InputRefused, match=r"mine\.nii and truth\.nii do not stand on one grid") as refusal:
         medseg.evaluate(*paths)
-    assert refusal.value.code == "grids-differ"
+    assert refusal.value.code == "grid-differs"
 
 
 def test_folders_are_paired_by_stem_without_seg_and_channel_number(tmp_path):
@@ -159,7 +159,7 @@ def test_one_bad_pair_does_not_cost_the_others_and_only_bad_pairs_raise(tmp_path
     _save(pred[1:], tmp_path / "pred/cut.nii"), _save(ref, tmp_path / "ref/cut.nii")
     evaluation = medseg.evaluate(tmp_path / "pred", tmp_path / "ref")
     assert [(c.case, c.verdict.codes, len(c.labels)) for c in evaluation.cases] == [
-        ("cut", ("grids-differ",), 0), ("good", (), 2)
+        ("cut", ("grid-differs",), 0), ("good", (), 2)
     ]  # fmt: skip
     (tmp_path / "pred/good.nii").unlink()
     with pytest.raises(InputRefused, match=r"cut\.nii and cut\.nii"):

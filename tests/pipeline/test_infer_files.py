@@ -408,7 +408,7 @@ class TestChannels:
         save_scan(tmp_path / "b.nii.gz", shape=(21, 17, 8))
         report = infer_files(model=model, case={"t1": tmp_path / "a.nii.gz", "flair": tmp_path / "b.nii.gz"})
         (reason,) = report.cases[0]["reasons"]
-        assert reason["code"] == "channels-differ"
+        assert reason["code"] == "grid-differs"
         assert "21x17x8" in reason["message"]
         assert "21x17x9" in reason["message"]
 

@@ -116,4 +116,4 @@ def test_a_label_on_another_grid_is_refused(decathlon, tmp_path):
     nib.save(nib.Nifti1Image(label, np.diag([1.0, 1.2, 1.5, 1.0])), tmp_path / "label.nii.gz")
     with pytest.raises(InputRefused, match="another grid") as refusal:
         read_case(Case("c", (tmp_path / "image.nii.gz",), tmp_path / "label.nii.gz"))
-    assert refusal.value.code == "grid-mismatch"
+    assert refusal.value.code == "grid-differs"
