@@ -125,9 +125,7 @@ def _check_references(path: Path, found: series.Series, references: References, 
     if missing:
         text = f"{missing} of {len(references.images)} images it refers to are not in the series"
         if not given:
-            raise refused(
-                path, "no-reference-scan", f"{text} in its folder; give the scan with scan=PATH"
-            )
+            raise refused(path, "no-reference-scan", f"{text} in its folder; give the scan with scan=PATH")
         reasons.append(Reason("references-differ", f"{text} that was given"))
     space = found.frames[0].image.frame_of_reference
     if space and references.frame_of_reference not in ("", space):
