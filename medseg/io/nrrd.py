@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medseg.io.data_files import DataFiles, Encoding, beside, lines_after, listed, read_data_files
-from medseg.io.nrrd_grid import read_grid, vectors
+from medseg.io.nrrd_grid import read_grid, vectors, without_time
 from medseg.io.raster import Raster
 from medseg.io.refusals import HeaderFault, header_of, refused
 from medseg.io.segments import check_segments, has_segments, unpack_segments
@@ -123,13 +123,15 @@ def _parse(path: Path) -> _Header:
 
 
 def _read(path: Path, header: _Header, series: int | None) -> Raster:
-    fields = header.fields
+    fields, time_axis = without_time(header.fields)
     sizes = wholes(fields["sizes"], "sizes")
     if len(sizes) != whole(fields["dimension"], "dimension") or not 1 <= len(sizes) <= _MOST_DIMENSIONS:
         raise HeaderFault(f"{len(sizes)} sizes do not fit the field 'dimension'")
     if min(sizes) < 1:
         raise HeaderFault(f"sizes {sizes}: each has to be at least 1")
     kinds = _kinds(fields, len(sizes))
+    if time_axis is not None and kinds[time_axis] in _SPATIAL_KINDS:
+        kinds[time_axis] = "time"
     axis = _axis_without_direction(path, fields, kinds)
     spatial = tuple(n for at, n in enumerate(sizes) if at != axis)
     check_segments(path, header.pairs, spatial)

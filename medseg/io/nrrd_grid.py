@@ -31,6 +31,7 @@ _OTHER = {
     "scanner-xyz": (-1, -1, 1), "3d-right-handed": (-1, -1, 1), "3d-left-handed": (-1, 1, 1),
     "scannerxyz": (-1, -1, 1), "": (-1, -1, 1),
 }  # fmt: skip
+_SPACES_WITH_TIME = {"rast": "ras", "last": "las", "lpst": "lps"}
 _MM_PER_UNIT = {
     "mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "microns": 1e-3,
     "micrometer": 1e-3, "cm": 10.0, "m": 1000.0, "": 1.0,
@@ -151,6 +152,35 @@ def read_grid(fields: Fields, channel_axis: int | None, dimensions: int) -> Grid
     if len(units) not in (0, size) or not all(unit in _MM_PER_UNIT for unit in units):
         raise HeaderFault(f"space units: expected {size} of {', '.join(filter(None, _MM_PER_UNIT))}")
     return Grid(space, directions, origin[0], units)
+
+
+def without_time(fields: Fields) -> tuple[Fields, int | None]:
+    """The fields of one volume of a file whose space has time as its fourth axis, and which axis that is.
+
+    So ITK writes four dimensions, and Slicer the spaces that end in ``-time``. Any other header comes back as
+    it is, with None.
+    """
+    found = vectors(fields["space directions"], "space directions") if "space directions" in fields else []
+    told = [vector for vector in found if vector is not None and len(vector) == 4]
+    along = [axis for axis, vector in enumerate(told) if vector[3] != 0]
+    if len(told) != 4 or len(found) != 4 or len(along) != 1 or any(told[along[0]][:3]):
+        return fields, None
+    one = Fields(fields)
+    one["space directions"] = " ".join(
+        "none" if axis == along[0] else _vector(vector[:3]) for axis, vector in enumerate(told)
+    )
+    one["space dimension"] = "3"
+    if "space" in fields:
+        name = fields["space"].lower()
+        one["space"] = _SPACES_WITH_TIME.get(name, name.removesuffix("-time"))
+    if "space origin" in fields:
+        origin = vectors(fields["space origin"], "space origin")
+        if len(origin) != 1 or origin[0] is None or len(origin[0]) != 4:
+            raise HeaderFault("the field 'space origin' is not one vector of 4 numbers")
+        one["space origin"] = _vector(origin[0][:3])
+    if "space units" in fields:
+        one["space units"] = " ".join(f'"{unit}"' for unit in _units(fields["space units"])[:3])
+    return one, along[0]
 
 
 def _unplaced(fields: Fields, channel_axis: int | None, dimensions: int) -> Grid:
