@@ -35,8 +35,9 @@ def csa(count: int | str, normal: Vector | None) -> bytes:
     for name, values in tags.items():
         made += struct.pack("<64si4siii", name.encode(), len(values), b"FD", 4, 6, 77)
         for value in (values + 6 * [""])[:6]:
-            made += struct.pack("<4i", len(value), len(value), 77, len(value))
-            made += value.encode() + bytes(-len(value) % 4)
+            stored = value.encode() + b"\0" * bool(value)  # dcm2niix reads on to a zero
+            made += struct.pack("<4i", len(stored), len(stored), 77, len(stored))
+            made += stored + bytes(-len(stored) % 4)
     return made + bytes(16)
 
 
