@@ -76,7 +76,7 @@ def test_the_table_says_what_tells_series_apart_and_how_to_choose(
             folder = write(2.0 * n, EchoTime=echo, Modality="MR").parent
     assert main(["inspect", str(folder)]) == 3
     out = _out(capfd)
-    assert "several-series: 2 series, expected one. Choose with series=N or its UID" in out
+    assert "several-series: 2 series, expected one. Choose with --series N or its UID" in out
     assert "1 MR, 4 x 4x6, axial, echo time 4.9 ms" in out
     assert "2 MR, 4 x 4x6, axial, echo time 9.8 ms" in out
     assert "choose one of them with --series N" in out
