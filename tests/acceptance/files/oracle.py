@@ -24,7 +24,10 @@ _CORNER_MM = 1e-3
 _LARGEST_MEMORY = 4 << 30
 _CHECKS: dict[str, tuple[tuple[str, oracle_dicom.Check], ...]] = {
     "dicom": oracle_dicom.CHECKS,
-    "seg": (("pydicom", oracle_labels.check_segmentation),),
+    "seg": (
+        ("pydicom", oracle_labels.check_segmentation),
+        ("dcmtk", oracle_labels.check_segmentation_with_dcmtk),
+    ),
     "rtstruct": (("pydicom and matplotlib", oracle_labels.check_structures),),
 }
 

@@ -88,12 +88,19 @@ def _converted_by_dcmtk(path: Path) -> Iterator[tuple[str, Dataset]]:
             with zipfile.ZipFile(path) as archive:
                 archive.extractall(Path(folder) / "in")
             path = Path(folder) / "in"
-        after = Path(folder) / "after.dcm"
         for one in sorted((path if path.is_dir() else path.parent).rglob("*")):
-            for tool in ("dcmdjpeg", "dcmdjpls", "dcmdrle") if one.is_file() else ():
-                if subprocess.run([tool, one, after], capture_output=True, timeout=20).returncode == 0:
-                    yield from _object(str(one), after)
-                    break
+            after = Path(folder) / "after.dcm"
+            if one.is_file() and convert_with_dcmtk(one, after):
+                yield from _object(str(one), after)
+
+
+def convert_with_dcmtk(before: Path, after: Path) -> bool:
+    """Write a file as dcmtk understands it, decoded; False where it does not."""
+    tools = ("dcmdjpeg", "dcmdjpls", "dcmdrle")
+    return any(
+        subprocess.run([tool, before, after], capture_output=True, timeout=20).returncode == 0
+        for tool in tools
+    )
 
 
 def _decoded_by_simpleitk(name: str, item: Dataset) -> NDArray[Any]:
@@ -144,7 +151,7 @@ def _value(groups: list[Dataset], sequence: str, name: str) -> Any:
     for group in groups:
         inner = group.get(sequence)
         value = inner[0].get(name) if inner else group.get(name)
-        if value is not None and value != "":
+        if value is not None and not (isinstance(value, str) and not value.strip()):
             return value
     return None
 

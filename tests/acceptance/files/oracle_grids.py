@@ -125,10 +125,10 @@ def _plain_metaimage(path: Path, options: dict[str, Any]) -> Grid:
     sizes = [int(n) for n in fields["DimSize"].split()]
     order = ">" if fields.get("BinaryDataByteOrderMSB") == "True" else "<"
     data = _numbers(body, _NUMPY[fields["ElementType"].strip()], order, sizes)
-    matrix = np.array(fields["TransformMatrix"].split(), float).reshape(3, 3).T
+    matrix = np.array(fields.get("TransformMatrix", "1 0 0 0 1 0 0 0 1").split(), float).reshape(3, 3).T
     affine = np.eye(4)
-    affine[:3, :3] = matrix * np.array(fields["ElementSpacing"].split(), float)
-    affine[:3, 3] = np.array(fields["Offset"].split(), float)
+    affine[:3, :3] = matrix * np.array(fields.get("ElementSpacing", "1 1 1").split(), float)
+    affine[:3, 3] = np.array(fields.get("Offset", "0 0 0").split(), float)
     return data.reshape((1, *sizes)), _LPS_TO_RAS @ affine
 
 
@@ -146,12 +146,12 @@ def _tifffile(path: Path, options: dict[str, Any]) -> Grid:
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         data = page.asarray()
-        if data.ndim == 3 and page.planarconfig == 2:  # plane by plane
+        if page.axes == "SYX":  # plane by plane
             data = np.moveaxis(data, 0, -1)
         steps = np.ones(2)
         if tiff.is_imagej and tiff.imagej_metadata and tiff.imagej_metadata.get("unit") == "mm":
-            values = [page.tags[name].value for name in ("XResolution", "YResolution")]
-            steps = np.array([value[1] / value[0] for value in values])
+            tags = [page.tags.get(name) for name in ("XResolution", "YResolution")]
+            steps = np.array([tag.value[1] / tag.value[0] for tag in tags]) if all(tags) else steps
         return _picture(data, any(kind in (1, 2) for kind in page.extrasamples), steps)  # 0: not said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from tests.acceptance.files.oracle_dicom import decoded_by_pydicom, planes, read_object
+from tests.acceptance.files.oracle_dicom import convert_with_dcmtk, decoded_by_pydicom, planes, read_object
 
 if TYPE_CHECKING:
     from tests.acceptance.files.oracle import Found
@@ -58,6 +59,15 @@ def _ids(item: Dataset, number: int, stored: NDArray[Any]) -> NDArray[Any]:
     segment = int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
     largest = int(item.get("MaximumFractionalValue") or 255) if item.SegmentationType == "FRACTIONAL" else 1
     return np.where(stored.astype(int) * 2 >= largest, segment, 0) * (stored > 0)
+
+
+def check_segmentation_with_dcmtk(path: Path, options: dict[str, Any], found: Found) -> str:
+    """The same, after dcmtk has parsed and decoded the file: pydicom sees only what dcmtk writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        after = Path(folder) / "after.dcm"
+        if not convert_with_dcmtk(path, after):
+            raise ValueError("dcmtk cannot read it")
+        return check_segmentation(after, options, found)
 
 
 def check_structures(path: Path, options: dict[str, Any], found: Found) -> str:

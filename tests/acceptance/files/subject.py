@@ -75,7 +75,7 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
     try:
         verb = medseg.read_labels if question["verb"] == "read_labels" else medseg.read
         item = verb(Path(question["path"]), **question["options"])
-        outcome, code = "accepted", item.verdict.status
+        outcome, code = ("accepted", item.verdict.status) if item.data.size else ("foreign", "no voxels")
         message = " | ".join(reason.message for reason in item.verdict.reasons)
         np.save(question["result"] + ".data.npy", item.data)
         np.save(question["result"] + ".affine.npy", item.geometry.affine)
