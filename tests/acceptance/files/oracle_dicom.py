@@ -150,7 +150,8 @@ def planes(item: Dataset, stored: NDArray[Any]) -> Iterator[Plane]:
 def _value(groups: list[Dataset], sequence: str, name: str) -> Any:
     for group in groups:
         inner = group.get(sequence)
-        value = inner[0].get(name) if inner else group.get(name)
+        # In a functional group only its own sequence speaks; at the top, the element itself.
+        value = inner[0].get(name) if inner else group.get(name) if group is groups[-1] else None
         if value is not None and not (isinstance(value, str) and not value.strip()):
             return value
     return None
