@@ -18,6 +18,7 @@ from medseg.geometry import Geometry
 from medseg.io.data_files import DataFiles, Encoding, beside, lines_after, listed, read_data_files
 from medseg.io.raster import Raster
 from medseg.io.refusals import HeaderFault, header_of, refused
+from medseg.io.streams import PADDING, PADDING_ALLOWED
 from medseg.io.text_headers import Fields, numbers, read_text_header, whole, wholes
 from medseg.io.time_series import choose_volume
 from medseg.verdict import OK, Verdict
@@ -41,7 +42,6 @@ _KNOWN = {
     "ElementNumberOfChannels", "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "HeaderSize",
 }  # fmt: skip
 _MOST_DIMENSIONS = 10
-_PADDING_ALLOWED = 4096
 
 
 def read(path: Path, *, series: int | None = None) -> Raster:
@@ -181,7 +181,7 @@ def _data_files(path: Path, fields: Fields, size: int, sizes: tuple[int, ...]) -
     name, encoding = fields["ElementDataFile"], _encoding(fields)
     skip = whole(fields.get("HeaderSize", "0"), "HeaderSize")
     if name.upper() == "LOCAL":
-        _check_compressed_size(path, fields, path.stat().st_size - size)
+        _check_compressed_size(path, fields, path, size)
         return DataFiles((path,), encoding, size, byte_skip=skip)
     names = lines_after(path, size) if name.split()[:1] == ["LIST"] else []
     paths = listed(path, name, names, sizes) or (beside(path, name),)
@@ -189,17 +189,24 @@ def _data_files(path: Path, fields: Fields, size: int, sizes: tuple[int, ...]) -
         raise refused(
             path, "unsupported-encoding", "several data files that are not raw; save it as one .mha"
         )
+    _check_compressed_size(path, fields, paths[0], 0)
     return DataFiles(paths, encoding, byte_skip=skip)
 
 
-def _check_compressed_size(path: Path, fields: Fields, available: int) -> None:
+def _check_compressed_size(path: Path, fields: Fields, data_path: Path, start: int) -> None:
+    """Refuse compressed voxels that are not as long as the header tells; padding may follow them."""
     told = whole(fields.get("CompressedDataSize", "0"), "CompressedDataSize")
+    if told <= 0:
+        return
+    available = data_path.stat().st_size - start
+    found = f"the header tells of {told} bytes of voxels, {available} are there"
     if told > available:
-        raise refused(path, "truncated", f"the header tells of {told} bytes of voxels, {available} are there")
-    if told and told < available - _PADDING_ALLOWED:
-        raise refused(
-            path, "size-mismatch", f"the header tells of {told} bytes of voxels, {available} are there"
-        )
+        raise refused(path, "truncated", found)
+    with data_path.open("rb") as file:
+        file.seek(start + told)
+        rest = file.read(PADDING_ALLOWED + 1)
+    if len(rest) > PADDING_ALLOWED or rest.strip(PADDING):
+        raise refused(path, "size-mismatch", found)
 
 
 def _encoding(fields: Fields) -> Encoding:

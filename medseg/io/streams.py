@@ -32,8 +32,8 @@ _LARGEST_RATIO = 1040
 BOMB_RATIO = 200
 _BOMB_SIZE = 1 << 29
 # Some writers pad files to whole disk or tape blocks.
-_PADDING_ALLOWED = 4096
-_PADDING = b"\0 \t\r\n\x1a"
+PADDING_ALLOWED = 4096
+PADDING = b"\0 \t\r\n\x1a"
 _CURE = "copy or download the file again"
 _GZIP_MARK, _BZIP2_MARK = b"\x1f\x8b", b"BZh"
 _own_writing: ContextVar[bool] = ContextVar("own_writing", default=False)
@@ -155,13 +155,13 @@ class ByteStream:
 
         Padding may follow (zeros, white space), or up to ``surplus`` bytes where a format allows them.
         """
-        found, allowed = 0, max(surplus, _PADDING_ALLOWED)
+        found, allowed = 0, max(surplus, PADDING_ALLOWED)
         while found <= allowed:
             block = self.read(min(_BLOCK, allowed + 1 - found))
             found += len(block)
             if not block:
                 return
-            if surplus == 0 and block.strip(_PADDING):
+            if surplus == 0 and block.strip(PADDING):
                 break
         raise refused(
             self.path,
