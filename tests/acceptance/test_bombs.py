@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.files import bombs_archives, bombs_dicom, bombs_grids, bombs_pictures
 from tests.acceptance.files.bombs import BOMBS, LABELS, MAY_BE_READ
 from tests.acceptance.files.watched import Watched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc")
 
+_MAKERS = (bombs_grids, bombs_pictures, bombs_dicom, bombs_archives)  # importing them fills BOMBS
 LIMIT_S = 5.0
 MEMORY_LIMIT = 512 << 20
 _START_S = 60.0

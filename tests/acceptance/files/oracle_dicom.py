@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
 import tempfile
 import zipfile
@@ -120,6 +121,9 @@ def _decoded_by_simpleitk(name: str, item: Dataset) -> NDArray[Any]:
 def planes(item: Dataset, stored: NDArray[Any]) -> Iterator[Plane]:
     """The frames of an object, each with its own geometry and rescale."""
     frames = int(item.get("NumberOfFrames") or 1)
+    if "MOSAIC" in (item.get("ImageType") or ()):
+        yield from _tiles(item, stored)
+        return
     stored = stored if frames > 1 else stored[None]
     for number in range(frames):
         groups = [item]
@@ -144,6 +148,29 @@ def planes(item: Dataset, stored: NDArray[Any]) -> Iterator[Plane]:
             _LPS_TO_RAS * np.array(position, float),
             _LPS_TO_RAS * directions[0] * float(spacing[1]),
             _LPS_TO_RAS * directions[1] * float(spacing[0]),
+        )
+
+
+def _tiles(item: Dataset, stored: NDArray[Any]) -> Iterator[Plane]:
+    """The slices of a Siemens mosaic, by the arithmetic of nibabel's documentation (dicom/dicom_mosaic)."""
+    from nibabel.nicom import csareader
+
+    tags = csareader.get_csa_header(item)["tags"]
+    count, normal = int(tags["NumberOfImagesInMosaic"]["items"][0]), tags["SliceNormalVector"]["items"]
+    across = math.ceil(math.sqrt(count))
+    rows, columns = stored.shape[0] // across, stored.shape[1] // across
+    directions = np.array(item.ImageOrientationPatient, float).reshape(2, 3)
+    down, along = (float(x) for x in item.PixelSpacing)
+    origin = np.array(item.ImagePositionPatient, float)
+    origin += directions[0] * along * (stored.shape[1] - columns) / 2
+    origin += directions[1] * down * (stored.shape[0] - rows) / 2
+    for number in range(count):
+        row, column = divmod(number, across)
+        yield Plane(
+            stored[row * rows : (row + 1) * rows, column * columns : (column + 1) * columns],
+            _LPS_TO_RAS * (origin + number * float(item.SpacingBetweenSlices) * np.array(normal, float)),
+            _LPS_TO_RAS * directions[0] * along,
+            _LPS_TO_RAS * directions[1] * down,
         )
 
 
