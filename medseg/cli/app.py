@@ -10,8 +10,8 @@ import typer
 
 from medseg import __version__
 from medseg.cli import convert, doctor, evaluate, infer, inspect, model, plan, train
-from medseg.cli.console import print_bug, print_error
-from medseg.errors import MedsegError
+from medseg.cli.console import print_bug, print_error, print_json, refusal_document
+from medseg.errors import MedsegError, UsageError
 
 INTERRUPTED = 130
 
@@ -55,9 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments
         What follows ``medseg``; None takes the process's own.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = app(arguments, prog_name="medseg", standalone_mode=False)
+        if "" in words:
+            raise UsageError("one of the arguments is empty: is a variable not set?")
+        code = app(words, prog_name="medseg", standalone_mode=False)
     except MedsegError as error:
+        if "--json" in words:
+            print_json(refusal_document(error))
         print_error(str(error))
         return error.exit_code
     except typer.TyperException as error:  # the command line did not parse; Typer words the reason

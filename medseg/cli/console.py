@@ -12,18 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from medseg.errors import InputRefused, MedsegError
+
 if TYPE_CHECKING:
     from medseg.verdict import Verdict
 
 _COLOURS = {"ok": "green", "repaired": "yellow", "warning": "yellow", "refused": "red", "failed": "red"}
 
 # Messages name keywords of the Python functions, as in ``allow=tilt`` and ``overwrite=True``.
-_KEYWORD = re.compile(r"\b(allow|series|layer|scan)=(?=\w)|\b(overwrite)=True")
+_KEYWORD = re.compile(r"\b(allow|series|layer|scan)=(?=[\w'])|\b(overwrite)=True")
 
 
 def print_json(document: Any) -> None:
     """The one JSON document of a command. NaN and infinity are not JSON: they raise."""
     typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def refusal_document(error: MedsegError) -> dict[str, Any]:
+    """What ``--json`` prints where a command ends before it has anything else to say."""
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
+    reasons = getattr(error, "reasons", ()) or ((kind, str(error)),)
+    return {
+        "format_version": 1,
+        "verdict": "refused" if isinstance(error, InputRefused) else "failed",
+        "reasons": [{"code": code, "message": message} for code, message in reasons],
+        "exit_code": error.exit_code,
+    }
 
 
 def print_table(

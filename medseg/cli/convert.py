@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -71,6 +71,8 @@ def command(
             items = _read_labels(source, layer, series_choice(series), listed(allow), scan)
         else:
             items = (medseg.read(source, series=series_choice(series), allow=listed(allow)),)
+            if "names" in items[0].source.header:  # a label map after all, and its names are to be kept
+                items = _read_labels(source, layer, series_choice(series), listed(allow), scan)
         written = _write(items, target, overwrite)
     first = items[0]
     if as_json:
@@ -84,12 +86,30 @@ def command(
                 "reasons": [reason.to_json() for reason in first.verdict.reasons],
                 "shape": list(first.geometry.shape),
                 "affine": first.geometry.affine.tolist(),
+                "labels": [_structures(of_one) for of_one in _by_file(items, written)],
             }
         )
     else:
         print_verdict(str(source), first.verdict)
-        for path in written:
+        for path, of_one in zip(written, _by_file(items, written), strict=True):
             typer.echo(str(path))
+            for structure in _structures(of_one):
+                typer.echo(f"  {structure['id']:>5} {structure['name']}")
+
+
+def _by_file(
+    items: Sequence[Volume | LabelMap], written: Sequence[Path]
+) -> list[Sequence[Volume | LabelMap]]:
+    """What each file holds: one item, or in a ``.seg.nrrd`` all."""
+    return [items] if len(written) == 1 else [(item,) for item in items]
+
+
+def _structures(items: Sequence[Volume | LabelMap]) -> list[dict[str, Any]]:
+    """Ids and names of the structures in label maps; none for a scan."""
+    from medseg.volume import LabelMap
+
+    found = (label for item in items if isinstance(item, LabelMap) for label in item.labels)
+    return [{"id": label.id, "name": label.name} for label in found]
 
 
 def _holds_labels(source: Path, target: Path) -> bool:

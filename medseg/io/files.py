@@ -126,7 +126,8 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
             raise
         raise WriteFailed(f"{path}: could not be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():  # where nothing may be written, asking to remove what is not there fails too
+            temporary.unlink()
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:

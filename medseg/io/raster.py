@@ -65,7 +65,8 @@ class Raster:
     @property
     def source(self) -> Source:
         """Where it came from, for the `Volume`."""
-        return Source(self.paths, self.format, self.modality, self.header)
+        named = {} if self.labels is None else {"names": self.labels.names}
+        return Source(self.paths, self.format, self.modality, {**self.header, **named})
 
 
 def check_allow(allow: Sequence[str]) -> frozenset[str]:
@@ -167,7 +168,8 @@ def _geometry(raster: Raster, allow: frozenset[str]) -> tuple[Geometry, Verdict]
         raise _refused(
             raster, code, f"{finding}; allow={code} keeps them so, exactly, else resample the scan first"
         )
-    return geometry, Verdict.of("warning", code, f"{finding}, kept as they are (allowed)")
+    kept = "kept as they are (allowed); programs built on ITK open that as .nrrd or .mha, not as .nii.gz"
+    return geometry, Verdict.of("warning", code, f"{finding}, {kept}")
 
 
 def _finite(raster: Raster, allow: frozenset[str]) -> tuple[NDArray[Any], Verdict]:
@@ -181,6 +183,8 @@ def _finite(raster: Raster, allow: frozenset[str]) -> tuple[NDArray[Any], Verdic
     if count == 0:
         return data, OK  # finite values whose sum overflows
     finding = f"{count} of {data.size} voxels are not finite (NaN or infinite)"
+    if count == data.size:
+        raise _refused(raster, "non-finite", f"{finding}: nothing is left of the scan")
     if "non-finite" not in allow:
         raise _refused(raster, "non-finite", f"{finding}; allow=non-finite sets them to 0")
     repair = Verdict.of("repaired", "non-finite", f"{finding}, set to 0")

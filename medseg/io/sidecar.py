@@ -18,7 +18,8 @@ _LARGEST = 1 << 24
 def with_sidecar_names(raster: Raster) -> Raster:
     """The raster with the names of ``<stem>.json``, where that file is there and has any.
 
-    ``"labels"`` is a list of ``{"id", "name"}`` or a mapping of id to name. A JSON file without
+    ``"labels"`` is a list of ``{"id", "name"}``, a mapping of id to name, or one of name to id, as nnU-Net
+    writes it. A JSON file without
     ``"labels"`` (BIDS keeps acquisition facts there) is passed over; one that cannot be read is a warning.
     """
     path = raster.path.with_name(f"{stem(raster.path)}.json")
@@ -44,5 +45,7 @@ def _names(labels: Any) -> dict[int, str]:
     if labels is None:
         return {}
     if isinstance(labels, dict):
-        return {int(key): str(name) for key, name in labels.items()}
+        by_name = all(type(value) is int for value in labels.values())
+        pairs = ((value, key) if by_name else (key, value) for key, value in labels.items())
+        return {int(number): str(name) for number, name in pairs}
     return {int(entry["id"]): str(entry["name"]) for entry in labels}

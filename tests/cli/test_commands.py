@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+import medseg
 from medseg.cli.app import main
 
 
@@ -151,6 +152,47 @@ def test_convert_to_seg_nrrd_writes_labels(scan: Path, tmp_path: Path) -> None:
     assert written.GetPixelID() == sitk.sitkUInt16
     assert int((sitk.GetArrayFromImage(written) == 300).sum()) == 3 * 6 * 4
     assert main(["convert", str(scan), str(tmp_path / "scan.seg.nrrd")]) == 3
+
+
+def test_convert_keeps_the_names_of_a_label_map_unasked(
+    scan: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = nibabel.load(scan)
+    ids = np.zeros(image.shape, np.uint8)
+    ids[2:5, 3:9, 4:8] = 7
+    labels = medseg.LabelSet.from_names({7: "aorta"})
+    geometry = medseg.Geometry(image.shape, image.affine)
+    first = medseg.write(medseg.LabelMap(ids, geometry, labels), tmp_path / "first.nii.gz")
+    assert main(["convert", str(first), str(tmp_path / "second.nii.gz")]) == 0
+    assert "7 aorta" in capfd.readouterr().out
+    assert medseg.read_labels(tmp_path / "second.nii.gz").labels.names == ("aorta",)
+    assert main(["convert", str(first), str(tmp_path / "third.nii.gz"), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["labels"] == [[{"id": 7, "name": "aorta"}]]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "reason"),
+    [
+        (["inspect", "absent.nii"], 2, "not-found"),
+        (["convert", "torn.nii.gz", "out.nii.gz"], 3, "truncated"),
+        (["convert", "torn.nii.gz", "out.xyz", "--series", "x"], 2, "usage-error"),
+        (["convert", "", "out.nii.gz"], 2, "usage-error"),
+    ],
+)
+def test_json_tells_of_a_refusal_too(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    reason: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("torn.nii.gz").write_bytes(b"\x1f\x8b\x08\0\0\0\0\0")
+    assert main([*words, "--json"]) == code
+    document = json.loads(capfd.readouterr().out)
+    assert [item["code"] for item in document["reasons"]] == [reason]
+    assert document["exit_code"] == code
 
 
 def test_a_series_that_is_not_there_is_the_callers_mistake(scan: Path, tmp_path: Path, model: Path) -> None:

@@ -277,6 +277,7 @@ def _plain(tmp_path: Path, data: np.ndarray) -> Path:
     [
         {"labels": [{"id": 3, "name": "aorta", "volume_ml": 1.0}], "verdict": "ok"},
         {"labels": {"0": "air", "3": "aorta"}},
+        {"labels": {"air": 0, "aorta": 3}},
     ],
 )
 def test_names_come_from_the_sidecar(tmp_path: Path, sidecar: dict) -> None:

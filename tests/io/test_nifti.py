@@ -183,6 +183,11 @@ def test_voxels_that_are_not_finite_are_refused_or_zeroed_when_allowed(tmp_path:
     assert repaired.data[0, 1, 2, 3] == 0
 
 
+def test_a_scan_of_nothing_but_nan_stays_refused(tmp_path: Path) -> None:
+    path = _save(tmp_path / "scan.nii", np.full((3, 4, 5), np.nan, np.float32), np.eye(4))
+    assert _refusal(path, allow=["non-finite"]).code == "non-finite"
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_a_truncated_file_is_refused(
     tmp_path: Path, oblique: Callable[..., Volume], truncate: Callable[[Path, int], Path], suffix: str
