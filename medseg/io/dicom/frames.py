@@ -15,17 +15,22 @@ from medseg.io.dicom.elements import BadHeader, DataSet, Parsed
 from medseg.io.dicom.kinds import MODALITIES, PHOTOMETRIC, set_aside_code
 from medseg.io.dicom.mosaic import is_mosaic, split_mosaic
 from medseg.io.dicom.objects import Frame, SetAside, Source, StoredImage, Vector
+from medseg.io.dicom.settings import kernel_of, settings_of
 
 _WORD = re.compile(r"[A-Z0-9_\- ]*")
 _STACK = re.compile(r"[A-Za-z0-9_\-]{1,16}")
 _FRAME_TYPES = (
     tags.MRImageFrameTypeSequence, tags.CTImageFrameTypeSequence, tags.PETFrameTypeSequence,
 )  # fmt: skip
+_SETTINGS = (
+    tags.CTXRayDetailsSequence, tags.CTReconstructionSequence, tags.MRTimingAndRelatedParametersSequence,
+    tags.MRModifierSequence,
+)  # fmt: skip
 _MACROS = (
     tags.PlanePositionSequence, tags.PlaneOrientationSequence, tags.PixelMeasuresSequence,
     tags.PixelValueTransformationSequence, tags.FrameContentSequence, tags.MREchoSequence,
     tags.MRDiffusionSequence, tags.TemporalPositionSequence, tags.CardiacSynchronizationSequence,
-    tags.SegmentIdentificationSequence, *_FRAME_TYPES,
+    tags.SegmentIdentificationSequence, *_SETTINGS, *_FRAME_TYPES,
 )  # fmt: skip
 _Groups = dict[int, DataSet | None]
 
@@ -146,6 +151,8 @@ def _classic_frame(image: StoredImage, dataset: DataSet) -> Frame:
         echo=contrast.number_or_none(dataset, tags.EchoTime),
         b_value=contrast.b_value(dataset) if is_mr else None,
         component=contrast.component_of(dataset, image_type) if is_mr else "",
+        settings=settings_of(dataset),
+        kernel=kernel_of(dataset),
         moment=contrast.object_moment(dataset),
     )
 
@@ -204,6 +211,8 @@ def _enhanced_frame(
         echo=contrast.number_or_none(groups.get(tags.MREchoSequence), tags.EffectiveEchoTime),
         b_value=contrast.number_or_none(diffusion, tags.DiffusionBValue),
         component=contrast.component_of(kind, own_type or image_type) if image.modality == "MR" else "",
+        settings=settings_of(*(groups.get(tag) for tag in _SETTINGS), dataset),
+        kernel=kernel_of(groups.get(tags.CTReconstructionSequence) or dataset),
         stack=stack if stack is not None and _STACK.fullmatch(stack) else "",
         moment=contrast.frame_moment(
             content,

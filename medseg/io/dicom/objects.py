@@ -4,8 +4,8 @@ The unit of the reader is the frame: a slice. A file of the classic kind holds o
 multi-frame object or a mosaic many. Positions and directions are as DICOM has them, LPS millimetres; only
 `geometry` turns them into RAS+.
 
-No free text of a header is kept here: whatever is text is a code from a known list, or a UID that has been
-checked to be one. So nothing in here can name a patient.
+No free text of a header is kept here: whatever is text is a code from a known list or of a known form, or a
+UID that has been checked to be one. So nothing in here can name a patient.
 """
 
 from __future__ import annotations
@@ -131,6 +131,11 @@ class Frame:
     echo, b_value, component
         What tells several images at one position apart: echo time in ms, diffusion b-value in s/mm2,
         ``"MAGNITUDE"``, ``"PHASE"``, ``"REAL"``, ``"IMAGINARY"`` or "".
+    settings
+        How the image was taken or reconstructed, as `settings` finds it: (name of attribute, value) pairs,
+        e.g. ``("KVP", 120.0)``. Of a text, a number as `StoredImage.patient` is one.
+    kernel
+        ConvolutionKernel where it is a code that may be shown, such as ``"B30f"``; "" otherwise.
     stack
         StackID of an enhanced object, "" otherwise.
     moment
@@ -157,6 +162,8 @@ class Frame:
     echo: float | None = None
     b_value: float | None = None
     component: str = ""
+    settings: tuple[tuple[str, float], ...] = ()
+    kernel: str = ""
     stack: str = ""
     moment: tuple[tuple[str, float], ...] = ()
     segment: int | None = None

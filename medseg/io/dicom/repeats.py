@@ -1,7 +1,8 @@
 """Several images at one position: volumes in time, or stacks that overlap.
 
 A series is parted only where that is plain: every part covers the same positions once (volumes in time), or
-every part is an even stack of its own. Anything else stays whole, for `geometry` to refuse.
+every part is an even stack of its own. Anything else stays whole, for `geometry` to refuse: so do volumes
+that would mix images taken or reconstructed in two ways, as numbers and clocks that are out of order do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.io.dicom import settings
 from medseg.io.dicom.geometry import has_copies, has_sound_place, normal_of
 from medseg.io.dicom.objects import Frame
 from medseg.io.dicom.spacing import POSITION_TOLERANCE_MM, is_even
@@ -31,6 +33,8 @@ _FEWEST_SLICES = 3
 
 Key = Callable[[Frame], Hashable]
 Places = dict[int, int]  # by id of a frame: which position, counted along the normal
+Labelled = list[tuple[str, tuple[Frame, ...]]]
+Teller = Callable[[Sequence[Frame], Places], Labelled]  # nothing where it does not part the frames plainly
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +58,10 @@ def partition(frames: Sequence[Frame]) -> tuple[Part, ...]:
     places = _places(frames)
     if len(set(places.values())) == len(frames):
         return whole if _is_even_stack(frames) else _stacks(frames, places) or whole
-    return _types(frames, places) or _in_time(frames, places) or _stacks(frames, places) or whole
+    for parts in (_kinds(frames, places, _TELLERS), _stacks(frames, places)):
+        if parts and not _is_mixed(parts, frames, places):
+            return parts
+    return whole
 
 
 def _places(frames: Sequence[Frame]) -> Places:
@@ -78,6 +85,22 @@ def _times(frames: Sequence[Frame], places: Places) -> tuple[frozenset[int], int
     return frozenset(counts), often.pop() if len(often) == 1 else 0
 
 
+def _is_mixed(parts: Sequence[Part], frames: Sequence[Frame], places: Places) -> bool:
+    """Whether a volume has two values of a setting of which one position has both.
+
+    A setting that only goes from position to position, as some flip angles do, mixes nothing.
+    """
+    for name in settings.DECISIVE:
+        of = settings.values(frames, name)
+        if len({(places[n], value) for n, value in of.items()}) == len(set(places.values())):
+            continue
+        for part in parts:
+            several = len({of[id(f)] for f in part.frames}) > 1
+            if several and _times(part.frames, places)[1] == 1:
+                return True
+    return False
+
+
 def _groups(frames: Sequence[Frame], key: Key) -> list[tuple[Frame, ...]]:
     """Frames of equal key, keys in ascending order; nothing where a key is missing or there is only one."""
     groups: dict[Any, list[Frame]] = {}
@@ -88,17 +111,46 @@ def _groups(frames: Sequence[Frame], key: Key) -> list[tuple[Frame, ...]]:
     return [tuple(groups[value]) for value in sorted(groups)]
 
 
-def _types(frames: Sequence[Frame], places: Places) -> tuple[Part, ...]:
-    """Parts by ImageType, as water and fat: each with every position equally often."""
+def _kinds(frames: Sequence[Frame], places: Places, tellers: Sequence[Teller]) -> tuple[Part, ...]:
+    """Parts by settings and by ImageType, as water and fat, and within these by time."""
+    _, times = _times(frames, places)
+    for n, teller in enumerate(tellers if times != 1 else ()):
+        groups = teller(frames, places)
+        if groups:
+            return tuple(
+                replace(part, label=", ".join(text for text in (label, part.label) if text))
+                for label, group in groups
+                for part in _kinds(group, places, tellers[n + 1 :]) or (Part(group),)
+            )
+    return _in_time(frames, places)
+
+
+def _by_setting(name: str) -> Teller:
+    def groups_of(frames: Sequence[Frame], places: Places) -> Labelled:
+        """Values of a setting that each have all positions equally often."""
+        groups = _groups(frames, _setting(frames, name))
+        positions = frozenset(places[id(f)] for f in frames)
+        if not all(at == positions and often for at, often in (_times(g, places) for g in groups)):
+            return []
+        return list(zip(settings.labels(groups, name), groups, strict=True))
+
+    return groups_of
+
+
+def _by_type(frames: Sequence[Frame], places: Places) -> Labelled:
+    """Image types that each have every position of their own equally often."""
     groups = _groups(frames, lambda f: f.image_type)
-    if not groups or not all(_times(group, places)[1] for group in groups):
-        return ()
-    labels = _numbered("image type", len(groups))
-    return tuple(
-        replace(part, label=label)
-        for label, group in zip(labels, groups, strict=True)
-        for part in _in_time(group, places) or (Part(group),)
-    )
+    if not all(_times(group, places)[1] for group in groups):
+        return []
+    return list(zip(_numbered("image type", len(groups)), groups, strict=True))
+
+
+_TELLERS: tuple[Teller, ...] = (*map(_by_setting, settings.NAMES), _by_type)
+
+
+def _setting(frames: Sequence[Frame], name: str) -> Key:
+    values = settings.values(frames, name)
+    return lambda frame: values[id(frame)]
 
 
 def _in_time(frames: Sequence[Frame], places: Places) -> tuple[Part, ...]:
@@ -195,20 +247,23 @@ def _by_counter(frames: Sequence[Frame], places: Places, times: int) -> list[tup
 
 
 def _stacks(frames: Sequence[Frame], places: Places) -> tuple[Part, ...]:
-    """Even stacks whose ranges overlap, told apart by object, acquisition or ImageType."""
-    several = len({id(f.image) for f in frames}) > 1 and all(f.image.frames > 1 for f in frames)
-    by_object: Key = (lambda f: _object_order(f)[1:]) if several else (lambda _: None)
-    told: tuple[tuple[str, Key], ...] = (
-        ("object", by_object),
-        *((_LABELS.get(name, "part"), _key(name)) for name in _numbering(frames)),
-        ("image type", lambda f: f.image_type),
-    )
-    for name, key in told:
+    """Even stacks whose ranges overlap, told apart by settings, object, acquisition or ImageType."""
+    for name, key in _what_tells_stacks(frames, places):
         groups = _groups(frames, key)
         if groups and all(_stands_alone(group, places) for group in groups) and _overlap(groups, places):
-            labels = _numbered(name, len(groups))
+            known = name in settings.NAMES
+            labels = settings.labels(groups, name) if known else _numbered(name, len(groups))
             return tuple(Part(group, label) for group, label in zip(groups, labels, strict=True))
     return ()
+
+
+def _what_tells_stacks(frames: Sequence[Frame], places: Places) -> Iterator[tuple[str, Key]]:
+    if len(set(places.values())) < len(frames):
+        yield from ((name, _setting(frames, name)) for name in settings.NAMES)
+    if len({id(f.image) for f in frames}) > 1 and all(f.image.frames > 1 for f in frames):
+        yield "object", lambda f: _object_order(f)[1:]
+    yield from ((_LABELS.get(name, "part"), _key(name)) for name in _numbering(frames))
+    yield "image type", lambda f: f.image_type
 
 
 def _stands_alone(group: Sequence[Frame], places: Places) -> bool:

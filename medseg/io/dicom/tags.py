@@ -60,6 +60,18 @@ FrameReferenceTime = 0x00541300
 InstanceNumber = 0x00200013
 Manufacturer = 0x00080070
 
+# How an image was taken or reconstructed.
+KVP = 0x00180060
+ConvolutionKernel = 0x00181210
+FlipAngle = 0x00181314
+InversionTime = 0x00180082
+InversionTimes = 0x00189079
+ContrastBolusAgent = 0x00180010
+FilterType = 0x00181160
+SequenceName = 0x00180024
+PulseSequenceName = 0x00189005
+ScanOptions = 0x00180022
+
 # Functional groups of multi-frame objects.
 SharedFunctionalGroupsSequence = 0x52009229
 PerFrameFunctionalGroupsSequence = 0x52009230
@@ -88,6 +100,10 @@ TemporalPositionSequence = 0x00209310
 TemporalPositionTimeOffset = 0x0020930D
 CardiacSynchronizationSequence = 0x00189118
 NominalCardiacTriggerDelayTime = 0x00209153
+CTXRayDetailsSequence = 0x00189325
+CTReconstructionSequence = 0x00189314
+MRTimingAndRelatedParametersSequence = 0x00189112
+MRModifierSequence = 0x00189115
 PlanePositionSlideSequence = 0x0048021A
 TotalPixelMatrixColumns = 0x00480006
 
@@ -150,6 +166,7 @@ BINARY: dict[int, bytes] = {
     DimensionIndexValues: b"UL",
     DimensionIndexPointer: b"AT",
     EffectiveEchoTime: b"FD",
+    InversionTimes: b"FD",
     TemporalPositionTimeOffset: b"FD",
     NominalCardiacTriggerDelayTime: b"FD",
     MaximumFractionalValue: b"US",
