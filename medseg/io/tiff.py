@@ -97,6 +97,8 @@ def _check_page(path: Path, page: Any) -> None:
     """Refuse what tifffile would fill up with zeros, and what would take more memory than it shows."""
     if page.imagedepth > 1:
         raise refused(path, "several-pages", f"a stack {page.imagedepth} deep, expected one picture")
+    if int(page.planarconfig) not in (1, 2) or len(page.extrasamples) >= page.samplesperpixel:
+        raise refused(path, "bad-header", "the samples of a pixel are laid out as TIFF knows no way")
     starts, counts, size = page.dataoffsets, page.databytecounts, path.stat().st_size
     per_pixel = -(-page.bitspersample * page.samplesperpixel // 8)
     plain = int(page.compression) == _NONE

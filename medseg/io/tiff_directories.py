@@ -28,8 +28,9 @@ def check_directories(path: Path) -> None:
     Raises
     ------
     InputRefused
-        ``bad-header``.
+        ``bad-header``, ``truncated``.
     """
+    size = path.stat().st_size
     with path.open("rb") as file:
         mark = file.read(4)
         order, big = (">" if mark[:2] == b"MM" else "<"), 43 in mark[2:]
@@ -41,6 +42,8 @@ def check_directories(path: Path) -> None:
         while at and len(seen) <= MOST_PAGES:
             if at in seen:
                 raise refused(path, "bad-header", "its pages follow each other in a circle")
+            if at > size:
+                raise refused(path, "truncated", "a page lies beyond its end; copy it again")
             seen.add(at)
             file.seek(at)
             tags = _number(file, count)

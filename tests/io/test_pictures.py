@@ -333,3 +333,22 @@ def test_a_tiff_strip_that_unpacks_to_more_than_its_picture_is_refused(tmp_path:
     content[start : start + len(bomb)] = bomb
     path.write_bytes(bytes(content))
     _refused(path, "too-large")
+
+
+def test_samples_laid_out_as_tiff_knows_no_way_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "colours.tif"
+    tifffile.imwrite(path, np.zeros((5, 7, 3), np.uint8), photometric="rgb", metadata=None)
+    entry = struct.pack("<HHIH", 284, 3, 1, 1)  # PlanarConfiguration, one short
+    content = path.read_bytes()
+    assert content.count(entry) == 1
+    path.write_bytes(content.replace(entry, struct.pack("<HHIH", 284, 3, 1, 3)))
+    _refused(path, "bad-header")
+
+
+def test_a_page_beyond_the_end_of_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "big.tif"
+    tifffile.imwrite(path, np.zeros((5, 7), np.uint8), bigtiff=True, metadata=None)
+    content = bytearray(path.read_bytes())
+    content[8:16] = struct.pack("<Q", 1 << 63)
+    path.write_bytes(content)
+    _refused(path, "truncated")

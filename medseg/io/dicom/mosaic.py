@@ -34,10 +34,12 @@ _PARALLEL = 1e-3
 
 def is_mosaic(dataset: DataSet, frame: Frame) -> bool:
     """Whether an image says of itself, or in the manufacturer's elements, that it holds several slices."""
-    if frame.image.frames > 1 or frame.image.samples > 1 or frame.image.modality != "MR":
+    if frame.image.frames > 1 or frame.image.samples > 1:
         return False
     if _WORD in frame.image_type:
         return True
+    if frame.image.modality not in ("MR", None):
+        return False
     siemens = dataset.private(0x0019, "SIEMENS MR HEADER", 0x0A)
     united = _UNITED_GRID if (dataset.text(tags.Manufacturer) or "").upper().startswith("UIH") else None
     counts = [number_or_none(dataset, tag) or 0 for tag in (siemens, united) if tag is not None]
