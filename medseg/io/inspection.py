@@ -106,6 +106,7 @@ def inspect_path(path: Path, allow: frozenset[str], pixels: bool | None = None) 
 
 def _inspect_dicom(path: Path, allow: frozenset[str], pixels: bool | None) -> Inspection:
     from medseg.io import dicom
+    from medseg.io.dicom import losses
     from medseg.io.dicom.aside import summarise
 
     try:
@@ -127,7 +128,8 @@ def _inspect_dicom(path: Path, allow: frozenset[str], pixels: bool | None) -> In
         except InputRefused as refusal:
             return Inspection(path, Verdict.refusal(refusal), (), aside)
     reason = dicom.ambiguity(found)
-    verdict = listed[0].verdict if reason is None else Verdict("refused", (reason,))
+    missing = losses.missing(listing.lost)
+    verdict = listed[0].verdict if reason is None else Verdict("refused", (reason, *missing))
     return Inspection(path, verdict, listed, aside)
 
 

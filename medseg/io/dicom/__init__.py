@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from medseg.errors import InputRefused
 from medseg.io.dicom.aside import object_name
-from medseg.io.dicom.geometry import Stack, is_colour, stack
+from medseg.io.dicom.geometry import Stack, is_colour
 from medseg.io.dicom.objects import SetAside
-from medseg.io.dicom.series import Listing, Series, ambiguity, choose, split
+from medseg.io.dicom.series import Listing, Series, ambiguity, choose, placed, split
 from medseg.io.raster import Raster
 from medseg.io.refusals import refused
 from medseg.verdict import OK, Reason, Verdict
 
 __all__ = ["Listing", "Series", "ambiguity", "choose", "find", "load", "read", "survey"]
-
-_FILES_NAMED = 5
 
 
 def read(path: Path, *, series: str | int | None = None, allow: frozenset[str] = frozenset()) -> Raster:
@@ -39,8 +37,9 @@ def read(path: Path, *, series: str | int | None = None, allow: frozenset[str] =
     ------
     InputRefused
         ``several-series``, ``four-dimensional``, ``no-scan``, ``not-an-image``, ``segmentation`` and
-        ``structure-set`` (for `read_labels`), ``bad-header``, what `geometry.stack` names about places,
-        and what `pixels.read_frames` names about pixels.
+        ``structure-set`` (for `read_labels`), ``bad-header``, ``unreadable`` and ``missing-files`` (of
+        files that may be slices), what `geometry.stack` names about places, and what `pixels.read_frames`
+        names about pixels.
     """
     listing = find(path)
     return load(path, choose(path, listing, series), allow, listing)
@@ -60,7 +59,7 @@ def find(path: Path) -> Listing:
         series=tuple(item for item in series if not item.aside),
         aside=tuple(item for item in series if item.aside),
         set_aside=found.set_aside,
-        missing=found.missing,
+        lost=found.lost,
     )
 
 
@@ -71,11 +70,11 @@ def load(
     from medseg.io.dicom.pixels import read_frames
     from medseg.io.dicom.repair import interpolate_planes
 
-    placed = _placed(path, series, allow)
-    data = read_frames(placed.frames)
-    if placed.planes is not None:
-        data = interpolate_planes(data, placed.planes, placed.count)
-    return _raster(path, placed, data if data.ndim == 4 else data[None], listing)
+    found = _sound(path, series, allow, listing)
+    data = read_frames(found.frames)
+    if found.planes is not None:
+        data = interpolate_planes(data, found.planes, found.count)
+    return _raster(path, found, data if data.ndim == 4 else data[None], listing)
 
 
 def survey(
@@ -84,17 +83,18 @@ def survey(
     """As `load`, by headers alone: the voxels are a stand-in that takes no memory, all 0."""
     from medseg.io.dicom.pixels import check_frames
 
-    placed = _placed(path, series, allow)
-    check_frames(placed.frames)
-    channels = placed.frames[0].image.samples
-    return _raster(path, placed, np.broadcast_to(np.uint8(0), (channels, *placed.shape)), listing)
+    found = _sound(path, series, allow, listing)
+    check_frames(found.frames)
+    channels = found.frames[0].image.samples
+    return _raster(path, found, np.broadcast_to(np.uint8(0), (channels, *found.shape)), listing)
 
 
-def _placed(path: Path, series: Series, allow: frozenset[str]) -> Stack:
-    placed = stack(series.frames, allow)
-    faults = placed.faults if series.fault is None else (series.fault,)
+def _sound(path: Path, series: Series, allow: frozenset[str], listing: Listing | None) -> Stack:
+    """The slices in their places, or the refusal that their faults are."""
+    found = placed(path, series, allow, () if listing is None else listing.lost)
+    faults = found.faults
     if not faults:
-        return placed
+        return found
     raise InputRefused(
         f"{path.name}: " + "; ".join(fault.message for fault in faults),
         code=faults[0].code,
@@ -103,44 +103,41 @@ def _placed(path: Path, series: Series, allow: frozenset[str]) -> Stack:
     )
 
 
-def _raster(path: Path, placed: Stack, data: NDArray[Any], listing: Listing | None) -> Raster:
-    assert placed.affine is not None
-    first = placed.frames[0].image
+def _raster(path: Path, stack: Stack, data: NDArray[Any], listing: Listing | None) -> Raster:
+    assert stack.affine is not None
+    first = stack.frames[0].image
     return Raster(
         data=data,
-        affine=placed.affine,
+        affine=stack.affine,
         path=path,
-        paths=tuple(dict.fromkeys(f.image.source.path for f in placed.frames)),
+        paths=tuple(dict.fromkeys(f.image.source.path for f in stack.frames)),
         format="dicom",
         modality=first.modality,
         header={
             "dicom": {
                 "SeriesInstanceUID": first.series_uid,
                 "FrameOfReferenceUID": first.frame_of_reference,
-                "SOPInstanceUID": tuple(f.image.sop_uid for f in placed.frames),
-                "FrameNumber": tuple(f.number + 1 for f in placed.frames),
+                "SOPInstanceUID": tuple(f.image.sop_uid for f in stack.frames),
+                "FrameNumber": tuple(f.number + 1 for f in stack.frames),
             }
         },
-        verdict=placed.verdict + _warnings(placed, listing or Listing(())),
-        is_2d=placed.is_2d,
-        spacing_known=placed.spacing_known,
+        verdict=stack.verdict + _warnings(stack, listing or Listing(())),
+        is_2d=stack.is_2d,
+        spacing_known=stack.spacing_known,
     )
 
 
-def _warnings(placed: Stack, listing: Listing) -> Verdict:
+def _warnings(stack: Stack, listing: Listing) -> Verdict:
     """What does not forbid reading, but should be known."""
-    folders = {f.image.source.path.parent for f in placed.frames}
+    folders = {f.image.source.path.parent for f in stack.frames}
     empty = sum(item.code == "empty" and item.source.path.parent in folders for item in listing.set_aside)
-    missing = listing.missing
     found = []
-    if any(is_colour(f) for f in placed.frames):
+    if any(f.image.photometric == "MONOCHROME1" for f in stack.frames):
+        found.append(Reason("white-is-zero", "small values mean bright in this scan"))
+    if any(is_colour(f) for f in stack.frames):
         found.append(Reason("colour", "colours, not measured values: read as three channels"))
-    if any(f.image.lossy for f in placed.frames):
+    if any(f.image.lossy for f in stack.frames):
         found.append(Reason("lossy", "the pixels have been compressed with loss"))
-    if missing:
-        named = ", ".join(missing[:_FILES_NAMED]) + (", ..." if len(missing) > _FILES_NAMED else "")
-        text = f"{len(missing)} files that should be there are missing ({named})"
-        found.append(Reason("missing-files", f"{text}; slices at the ends of a scan may be among them"))
     if empty:
         text = f"{empty} empty file{'s' if empty > 1 else ''} beside the slices"
         found.append(Reason("empty-files", f"{text}; a slice at an end of the scan may have been one"))

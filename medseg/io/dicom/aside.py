@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from medseg.io.dicom.losses import MISSING, named_few
 from medseg.io.dicom.series import Listing
 
 # By the codes of `objects.SetAside`: one of them, several of them.
@@ -28,12 +29,15 @@ NAMES: dict[str, tuple[str, str]] = {
     "not-dicom": ("file that is not DICOM", "files that are not DICOM"),
     "empty": ("empty file", "empty files"),
     "unreadable": ("file that cannot be read", "files that cannot be read"),
+    "bad-header": ("file with a broken header", "files with broken headers"),
+    "corrupt": ("damaged file", "damaged files"),
+    "size-mismatch": ("damaged file", "damaged files"),
+    "too-large": ("file with a header beyond all use", "files with headers beyond all use"),
 }
 _CURES = {
     "segmentation": "for medseg.read_labels",
     "structure-set": "for medseg.read_labels",
 }
-_IDS_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +54,21 @@ class Aside:
 
 
 def summarise(listing: Listing) -> tuple[Aside, ...]:
-    """What was set aside, by kind: images first, then files."""
+    """What was set aside, by kind: images first, then files; of those that may be slices the names."""
     images: dict[str, list[str]] = {}
+    broken: dict[str, list[str]] = {}
     counts = Counter(item.code for item in listing.set_aside)
+    for item in listing.lost:
+        if item.code != MISSING:
+            broken.setdefault(item.code, []).append(item.name)
+            counts[item.code] += 1
     for series in listing.aside if listing.series else ():  # else they are all there is, and listed as series
         images.setdefault(series.aside, []).append(series.id)
         counts[series.aside] += len(series.frames)
     codes = sorted(counts, key=list(NAMES).index)
     return tuple(
-        Aside(code, counts[code], _message(code, counts[code], images.get(code, []))) for code in codes
+        Aside(code, counts[code], _message(code, counts[code], images.get(code, []), broken.get(code, [])))
+        for code in codes
     )
 
 
@@ -68,9 +78,10 @@ def object_name(code: str) -> str:
     return f"{name} ({_CURES[code]})" if code in _CURES else name
 
 
-def _message(code: str, count: int, ids: list[str]) -> str:
+def _message(code: str, count: int, ids: list[str], files: list[str]) -> str:
     text = f"{count} {NAMES.get(code, NAMES['not-an-image'])[count > 1]}"
     if ids:
-        named = ", ".join(ids[:_IDS_NAMED]) + (", ..." if len(ids) > _IDS_NAMED else "")
-        return f"{text}, series {named}"
+        return f"{text}, series {named_few(ids)}"
+    if files:
+        return f"{text} ({named_few(files)})"
     return f"{text} ({_CURES[code]})" if code in _CURES else text

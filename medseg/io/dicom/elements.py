@@ -68,6 +68,11 @@ class DataSet:
     def __contains__(self, tag: int) -> bool:
         return tag in self._elements
 
+    def place(self, tag: int) -> int | None:
+        """Where a value begins in `Parsed.source`."""
+        element = self._elements.get(tag)
+        return None if element is None else element[1]
+
     def value(self, tag: int) -> bytes | None:
         """The bytes of a value, as stored."""
         element = self._elements.get(tag)

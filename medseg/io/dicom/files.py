@@ -1,7 +1,7 @@
 """Every DICOM object at a path, its header read once: a folder, a file, a zip archive, a DICOMDIR.
 
 Where an object is no scan, or no DICOM at all, it is set aside by name. A file that is named or marked like
-DICOM and cannot be read is refused: it might be a slice, so that the series would have a hole.
+DICOM and cannot be read counts as lost: it might be a slice, so that a series would have a hole.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from medseg.errors import InputRefused, MedsegError, NotFound
 from medseg.io.dicom.archives import is_archive, members
 from medseg.io.dicom.directory import is_directory, listed_files
 from medseg.io.dicom.elements import BadHeader, Parsed, read_dataset
 from medseg.io.dicom.frames import frames_of, object_kind
-from medseg.io.dicom.objects import Found, Frame, SetAside, Source
+from medseg.io.dicom.objects import Found, Frame, Lost, SetAside, Source, name_in, path_in
 from medseg.io.dicom.sources import FileSource, ZipMember
 from medseg.io.files import DICOM_EXTENSIONS, begins_as_dicom, has_dicom_mark
 
 Progress = Callable[[str, int, int], None]
+Content = tuple[Frame, ...] | SetAside | Lost
 
 # Threads hide the latency of disks and networks; parsing itself is one thread's work.
 _THREADS = 4
@@ -42,27 +45,27 @@ def scan(path: Path, progress: Progress | None = None) -> Found:
     Returns
     -------
     Found
-        Frames and set-aside objects in the order of their paths.
+        Frames and set-aside objects in the order of their paths, and what cannot be read or is not there.
 
     Raises
     ------
     NotFound
         If there is nothing at the path.
     InputRefused
-        ``bad-header``, ``too-large``, ``outside-root`` (a DICOMDIR that leads out of its folder),
-        ``unsupported-encoding`` (an encrypted archive), ``corrupt``, ``unreadable``.
+        Where the path itself cannot be read: ``bad-header``, ``too-large``, ``outside-root`` (a DICOMDIR
+        that leads out of its folder), ``unsupported-encoding`` (an encrypted archive), ``corrupt``,
+        ``unreadable``.
     """
     if not path.exists():
         raise NotFound(f"{path}: no such file or folder")
     with _readable(path):
-        sources, missing, whole = _sources(path)
-        found = _read_all(sources, progress)
-        if path.is_dir():
-            missing += _missing_of_media(found)
+        sources, lost, whole, medium = _sources(path)
+        found = _read_all(sources, lambda source: _read_or_lose(source, path, medium), progress)
+    media = _lost_of_media(path, found) if path.is_dir() else ()
     return Found(
-        frames=tuple(frame for item in found if not isinstance(item, SetAside) for frame in item),
+        frames=tuple(frame for item in found if isinstance(item, tuple) for frame in item),
         set_aside=tuple(item for item in found if isinstance(item, SetAside)),
-        missing=missing,
+        lost=(*lost, *(item for item in found if isinstance(item, Lost)), *media),
         whole=whole,
     )
 
@@ -131,21 +134,29 @@ def _readable(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _sources(path: Path) -> tuple[Sequence[Source], tuple[str, ...], bool]:
-    """What is to be read for a path, the names of what is missing, and `Found.whole`."""
+class _Sources(NamedTuple):
+    """What is to be read for a path, what is lost already; `Found.whole` and `Lost.medium`."""
+
+    sources: Sequence[Source]
+    lost: tuple[Lost, ...] = ()
+    whole: bool = True
+    medium: Path | None = None
+
+
+def _sources(path: Path) -> _Sources:
     if path.is_dir():
-        return *_in_folder(path, nested=True), True
+        return _Sources(*_in_folder(path, path, nested=True))
     if is_archive(path):
-        return members(path), (), True
+        return _Sources(members(path))
     parsed = read_object(path)
     with interpreting(parsed.source):
         is_list = is_directory(parsed)
     if is_list:
-        return *listed_files(path, parsed), True
-    beside, missing = _in_folder(path.parent, nested=False)
+        return _Sources(*listed_files(path, parsed), medium=path.parent.resolve())
+    beside, lost = _in_folder(path.parent, path, nested=False)
     if not any(source.path == path or source.path.samefile(path) for source in beside):
         beside.append(FileSource.of(path))  # a hidden one
-    return beside, missing, False
+    return _Sources(beside, lost, whole=False)
 
 
 def _refused(source: Source, error: BadHeader) -> InputRefused:
@@ -156,12 +167,22 @@ def _refused(source: Source, error: BadHeader) -> InputRefused:
     )
 
 
-def _read_all(sources: Sequence[Source], progress: Progress | None) -> list[tuple[Frame, ...] | SetAside]:
+def _read_or_lose(source: Source, path: Path, medium: Path | None) -> Content:
+    try:
+        return read_source(source)
+    except InputRefused as refusal:
+        message = str(refusal).removeprefix(f"{source.name}: ")
+        return Lost(refusal.code, name_in(source, path), message, source.path, medium)
+
+
+def _read_all(
+    sources: Sequence[Source], read: Callable[[Source], Content], progress: Progress | None
+) -> list[Content]:
     batches = [sources[at : at + _BATCH] for at in range(0, len(sources), _BATCH)]
-    found: list[tuple[Frame, ...] | SetAside] = []
+    found: list[Content] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
-            for batch in pool.map(lambda batch: [read_source(source) for source in batch], batches):
+            for batch in pool.map(lambda batch: [read(source) for source in batch], batches):
                 found += batch
                 if progress is not None:
                     progress("headers", len(found), len(sources))
@@ -170,38 +191,73 @@ def _read_all(sources: Sequence[Source], progress: Progress | None) -> list[tupl
     return found
 
 
-def _in_folder(folder: Path, *, nested: bool) -> tuple[list[Source], tuple[str, ...]]:
-    """The files of a folder by name, hidden ones left out, and the links in it that lead nowhere."""
+def _in_folder(folder: Path, path: Path, *, nested: bool) -> tuple[list[Source], tuple[Lost, ...]]:
+    """The files of a folder by name, hidden ones left out, and what is named in it and cannot be had."""
     sources: list[Source] = []
-    missing = []
-    for entry in _entries(folder, nested):
-        if entry.is_file():
-            sources.append(FileSource(Path(entry.path), entry.stat().st_size))
-        elif entry.is_symlink() and not entry.is_dir():
-            missing.append(entry.name)
-    return sources, tuple(missing)
+    lost: list[Lost] = []
+    for entry in _entries(folder, path, nested):
+        if isinstance(entry, Lost):
+            lost.append(entry)
+            continue
+        file = Path(entry.path)
+        try:
+            if entry.is_file():
+                sources.append(FileSource(file, entry.stat().st_size))
+            elif entry.is_symlink():
+                lost.append(Lost("missing-files", path_in(file, path), "", file))
+        except OSError as error:
+            lost.append(_unreadable(file, path, error))
+    return sources, tuple(lost)
 
 
-def _missing_of_media(found: Sequence[tuple[Frame, ...] | SetAside]) -> tuple[str, ...]:
+def _unreadable(file: Path, path: Path, error: OSError) -> Lost:
+    text = f"the system does not let it be read: {error.strerror}"
+    return Lost("unreadable", path_in(file, path), text, file)
+
+
+def _lost_of_media(path: Path, found: Sequence[Content]) -> tuple[Lost, ...]:
     """What the DICOMDIRs in a folder list and what is not there. Nothing else is taken from them."""
-    missing: dict[str, None] = {}
+    lost: dict[Lost, None] = {}
     for item in found:
-        if isinstance(item, SetAside) and item.code == "directory":
-            path = item.source.path
-            missing.update(dict.fromkeys(listed_files(path, read_object(path))[1]))
-    return tuple(missing)
+        if not isinstance(item, SetAside) or item.code != "directory":
+            continue
+        file = item.source.path
+        below = file.parent.relative_to(path).as_posix()
+        try:
+            missing = listed_files(file, read_object(file))[1]
+        except InputRefused as refusal:
+            message = str(refusal).removeprefix(f"{file.name}: ")
+            missing = (Lost(refusal.code, file.name, message, file),)
+        for each in missing:
+            name = each.name if below == "." else f"{below}/{each.name}"
+            lost[replace(each, name=name, medium=file.parent)] = None
+    return tuple(lost)
 
 
-def _entries(folder: Path, nested: bool) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: Path, path: Path, nested: bool) -> Iterator[os.DirEntry[str] | Lost]:
     """The files under a folder. Links to folders are followed, each folder once: no link makes a ring."""
     waiting, known = [str(folder)], {os.path.realpath(folder)}
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
-        folders = [entry for entry in found if entry.is_dir()]
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        except OSError as error:
+            if place == str(folder):
+                raise
+            yield _unreadable(Path(place), path, error)
+            continue
+        folders = [entry for entry in found if _is_folder(entry)]
         for entry in reversed(folders if nested else []):
             real = os.path.realpath(entry.path)
             if real not in known:
                 known.add(real)
                 waiting.append(entry.path)
-        yield from (entry for entry in found if not entry.is_dir())
+        yield from (entry for entry in found if entry not in folders)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # as a file it is then named as unreadable

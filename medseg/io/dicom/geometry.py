@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.io.dicom.objects import Frame, Vector
+from medseg.io.dicom.objects import Frame, Vector, name_in
 from medseg.io.dicom.spacing import POSITION_TOLERANCE_MM, ROUNDING_MM, Spacing, judge_spacing, tilt_faults
 from medseg.verdict import OK, Reason, Verdict
 
@@ -52,18 +54,19 @@ class Stack:
         return first.columns, first.rows, self.count or len(self.frames)
 
 
-def stack(frames: Sequence[Frame], allow: frozenset[str] = frozenset()) -> Stack:
+def stack(frames: Sequence[Frame], allow: frozenset[str] = frozenset(), path: Path | None = None) -> Stack:
     """Order the frames of one series and place them, or name why that cannot be done exactly.
 
     ``missing-slices`` and ``uneven-spacing`` in ``allow`` turn those faults into a plan of which planes to
-    interpolate; a tilt is kept in the affine either way, for `raster` to judge.
+    interpolate; a tilt is kept in the affine either way, for `raster` to judge. ``path`` is what the caller
+    named, below which messages name files.
     """
     # Senseless numbers are found by what comes out of them.
     with np.errstate(all="ignore"):
-        return _stack(tuple(frames), allow)
+        return _stack(tuple(frames), allow, path)
 
 
-def _stack(found: tuple[Frame, ...], allow: frozenset[str]) -> Stack:
+def _stack(found: tuple[Frame, ...], allow: frozenset[str], path: Path | None) -> Stack:
     faults = _content_faults(found)
     if faults:
         return Stack(found, None, faults=faults)
@@ -72,7 +75,7 @@ def _stack(found: tuple[Frame, ...], allow: frozenset[str]) -> Stack:
     faults = plane_faults(found)
     if faults:
         return Stack(found, None, faults=faults)
-    return _one_slice(found) if len(found) == 1 else _several_slices(found, allow)
+    return _one_slice(found) if len(found) == 1 else _several_slices(found, allow, path)
 
 
 def is_unplaced(frame: Frame) -> bool:
@@ -176,19 +179,20 @@ def _corners(frames: Sequence[Frame]) -> NDArray[np.float64]:
     return np.stack([start, start + along, start + down, start + along + down], axis=1)
 
 
-def _several_slices(frames: tuple[Frame, ...], allow: frozenset[str]) -> Stack:
+def _several_slices(frames: tuple[Frame, ...], allow: frozenset[str], path: Path | None) -> Stack:
     normal = normal_of(frames[0])
     depths = np.array([float(normal @ f.position) for f in frames])  # type: ignore[operator]
     order = np.argsort(depths, kind="stable")
     ordered = tuple(frames[n] for n in order)
-    faults = _repeats(ordered, depths[order])
+    faults = _repeats(ordered, depths[order], path)
     if faults:
         return Stack(ordered, None, faults=faults)
     found = judge_spacing(np.array([f.position for f in ordered]), normal)
     affine = _affine(ordered[0], found.step)
     repaired = found.repair is not None and {fault.code for fault in found.faults} <= allow
     if found.faults and not repaired:
-        return Stack(ordered, affine, faults=found.faults + tilt_faults(normal, found.step))
+        tilted = () if allow & {"tilt", "shear"} else tilt_faults(normal, found.step)
+        return Stack(ordered, affine, faults=found.faults + tilted)
     away = _distance(ordered, affine, found)
     if away > POSITION_TOLERANCE_MM + ROUNDING_MM:
         text = f"slices so turned or shifted that corners lie up to {away:.2g} mm off any even stack"
@@ -208,24 +212,46 @@ def _distance(ordered: tuple[Frame, ...], affine: NDArray[np.float64], found: Sp
     return float(np.linalg.norm(there - own, axis=2).max())
 
 
-def _repeats(ordered: tuple[Frame, ...], depths: NDArray[np.float64]) -> tuple[Reason, ...]:
+def _repeats(
+    ordered: tuple[Frame, ...], depths: NDArray[np.float64], path: Path | None
+) -> tuple[Reason, ...]:
     if np.diff(depths).min() > POSITION_TOLERANCE_MM:
         return ()
-    if has_copies(ordered):
-        return (Reason("duplicate-slices", "the same slice is there more than once; remove the copies"),)
+    copies = _first_copies(ordered)
+    if copies is not None:
+        text = f"the same slice is there more than once: {_pair(*copies, path)}"
+        return (Reason("duplicate-slices", f"{text}, and perhaps others; remove the copies"),)
     groups = np.split(depths, np.flatnonzero(np.diff(depths) > POSITION_TOLERANCE_MM) + 1)
     times = {len(group) for group in groups}
     if len(groups) > 1 and len(times) == 1:
         text = f"{len(groups)} positions, each {times.pop()} times: several volumes (time, echo, contrast)"
         return (Reason("four-dimensional", f"{text}; export one of them"),)
     text = f"{len(ordered)} slices at {len(groups)} position{'s' if len(groups) > 1 else ''}"
-    return (Reason("repeated-positions", f"{text}, expected one slice per position"),)
+    near = np.diff(depths) <= POSITION_TOLERANCE_MM
+    one, other = next(pair for pair, alike in zip(pairwise(ordered), near, strict=True) if alike)
+    text += f", expected one slice per position; at the same one are {_pair(one, other, path)}"
+    return (Reason("repeated-positions", f"{text}: remove what is too much, or export one scan alone"),)
 
 
 def has_copies(frames: Sequence[Frame]) -> bool:
     """Whether one frame of one object is there twice, as files copied under another name are."""
-    known = [(f.image.sop_uid, f.number, f.tile) for f in frames if f.image.sop_uid]
-    return len(set(known)) < len(known)
+    return _first_copies(frames) is not None
+
+
+def _first_copies(frames: Sequence[Frame]) -> tuple[Frame, Frame] | None:
+    known: dict[tuple[object, ...], Frame] = {}
+    for frame in frames:
+        key = frame.image.sop_uid, frame.number, frame.tile
+        if frame.image.sop_uid and known.setdefault(key, frame) is not frame:
+            return known[key], frame
+    return None
+
+
+def _pair(one: Frame, other: Frame, path: Path | None) -> str:
+    """Two slices by the names of their files, in the order of those."""
+    names = [(name_in(f.image.source, path), f.number + 1) for f in (one, other)]
+    several = one.image.frames > 1 or other.image.frames > 1
+    return " and ".join(f"{name}, frame {number}" if several else name for name, number in sorted(names))
 
 
 def _one_slice(frames: tuple[Frame, ...]) -> Stack:

@@ -68,16 +68,17 @@ def grid_of_scan(path: Path, scan: ScanChoice, references: References) -> tuple[
         raster = load(locate(scan.path), scan.path, scan.series, scan.allow)
         geometry = to_volume(raster, scan.allow).geometry
         return Grid(geometry.shape, geometry.affine, geometry.is_2d, geometry.spacing_known), OK
-    found = _series(path, scan, references)
+    there = files.scan(scan.path)
+    found = _series(path, scan, references, series.split(there.frames))
     verdict = _check_references(path, found, references, scan.named)
-    placed = stack(found.frames, scan.allow)
-    faults = placed.faults if found.fault is None else (found.fault,)
-    return grid_of(path, replace(placed, faults=faults)), placed.verdict + verdict
+    placed = series.placed(scan.path, found, scan.allow, there.lost)
+    return grid_of(path, placed), placed.verdict + verdict
 
 
-def _series(path: Path, scan: ScanChoice, references: References) -> series.Series:
+def _series(
+    path: Path, scan: ScanChoice, references: References, among: tuple[series.Series, ...]
+) -> series.Series:
     """The series of a scan that is chosen, else the one referred to, else the only one that was named."""
-    among = series.split(files.scan(scan.path).frames)
     if scan.series is not None:
         return series.choose(scan.path, series.Listing(among), scan.series)
     found = _referenced(path, among, references)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.errors import InputRefused
-from medseg.io.dicom import files, rtstruct, seg, tags
+from medseg.io.dicom import files, losses, rtstruct, seg, tags
 from medseg.io.dicom.archives import is_archive
 from medseg.io.dicom.elements import BadHeader, Parsed, read_dataset
 from medseg.io.dicom.frames import frames_of, object_kind
@@ -77,7 +77,8 @@ def find(path: Path) -> LabelObject | None:
             return _label_object(path, path.parent, code, parsed)
         if code != "directory":
             return None
-    aside = [item for item in files.scan(path).set_aside if item.code in _KINDS]
+    there = files.scan(path)
+    aside = [item for item in there.set_aside if item.code in _KINDS]
     if len(aside) > 1:
         names = ", ".join(item.source.name for item in aside[:10])
         text = f"{len(aside)} segmentations or structure sets in there, expected one"
@@ -85,6 +86,10 @@ def find(path: Path) -> LabelObject | None:
     if not aside:
         return None
     source = aside[0].source
+    for item in losses.concerning(there.lost, [source.path]):
+        if item.code != losses.MISSING:
+            text = f"besides {source.name}, {item.name} might be a segmentation: {item.message}"
+            raise refused(path, item.code, f"{text}; or name the file to read")
     with files.interpreting(source):
         return _label_object(source.path, path, aside[0].code, read_dataset(source))
 

@@ -192,15 +192,59 @@ class SetAside:
     source: Source = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A file that may hold a slice and cannot be had, or a folder that may hold some.
+
+    Parameters
+    ----------
+    code
+        ``missing-files`` where it is listed or linked to and is not there; else the code that would refuse
+        it: ``bad-header``, ``unreadable``, ...
+    name
+        Its path below what the caller named; of a member what `Source.name` calls it.
+    message
+        What is wrong with it; "" where it is missing.
+    path
+        Where it is or should be; of a member the archive.
+    medium
+        The folder of the DICOMDIR that lists it, on which any file may be a slice of any series; else None.
+    others
+        SeriesInstanceUIDs that it is known not to be of.
+    """
+
+    code: str
+    name: str
+    message: str
+    path: Path
+    medium: Path | None = None
+    others: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """Everything at a path: the frames of its scans, and what was set aside.
+    """Everything at a path: the frames of its scans, what was set aside, and what could not be had.
 
-    ``missing`` names files that a DICOMDIR lists and that are not there. ``whole`` is False where the path
-    is one object, and the others are only what lies beside it.
+    ``whole`` is False where the path is one object, and the others are only what lies beside it.
     """
 
     frames: tuple[Frame, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
-    missing: tuple[str, ...] = ()
+    lost: tuple[Lost, ...] = ()
     whole: bool = True
+
+
+def name_in(source: Source, path: Path | None) -> str:
+    """What to call an object for who named ``path``: its path below that, or `Source.name`."""
+    if path is None or source.name != source.path.name:
+        return source.name
+    return path_in(source.path, path)
+
+
+def path_in(file: Path, path: Path) -> str:
+    """A file's path below a folder, or below the folder of a file; its name where it lies elsewhere."""
+    root = path if path.is_dir() else path.parent
+    for base in (root, root.resolve()):
+        if file.is_relative_to(base):
+            return file.relative_to(base).as_posix()
+    return file.name

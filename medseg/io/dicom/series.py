@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.errors import InputRefused, UsageError
-from medseg.io.dicom.geometry import is_unplaced
-from medseg.io.dicom.objects import Frame, SetAside
+from medseg.io.dicom import losses
+from medseg.io.dicom.geometry import Stack, is_unplaced, stack
+from medseg.io.dicom.objects import Frame, Lost, SetAside, name_in
 from medseg.io.dicom.repeats import Part, partition
+from medseg.io.dicom.sources import ZipMember
 from medseg.io.dicom.traits import Traits, kind_fault, plane_name, traits_of, words
-from medseg.verdict import Reason
+from medseg.io.files import DICOM_EXTENSIONS, extension
+from medseg.verdict import Reason, Verdict
 
 _MOST_LISTED = 20
 
@@ -62,7 +65,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listing:
-    """The series at a path in the order of their numbers, and what was set aside.
+    """The series at a path in the order of their numbers, what was set aside, and what could not be had.
 
     ``aside`` are series that are no scans; they can be chosen by their identifier, and are then refused by
     name, or read if they are plain pictures.
@@ -71,7 +74,7 @@ class Listing:
     series: tuple[Series, ...]
     aside: tuple[Series, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
-    missing: tuple[str, ...] = ()
+    lost: tuple[Lost, ...] = ()
 
 
 def split(frames: Sequence[Frame]) -> tuple[Series, ...]:
@@ -160,19 +163,58 @@ def _summary(part: Part, told: str) -> str:
 def choose(path: Path, found: Listing, series: str | int | None) -> Series:
     """The series asked for, or the only one."""
     if not found.series and not found.aside:
-        raise InputRefused(
-            f"{path.name}: no DICOM scan in there; for a folder of other scans name the files, as in "
-            f"{path.name}/*.nii.gz",
-            code="no-scan",
-            path=path,
-        )
+        raise losses.nothing_else(path, found.lost) or _no_scan(path, found.set_aside)
     if series is not None:
         return _named(path, found, str(series))
     among = found.series or found.aside
     reason = ambiguity(among)
     if reason is not None:
-        raise _undecided(path, reason, among, among)
+        raise _undecided(path, (reason, *losses.missing(found.lost)), among, among)
     return among[0]
+
+
+def placed(
+    path: Path, series: Series, allow: frozenset[str] = frozenset(), lost: Sequence[Lost] = ()
+) -> Stack:
+    """The slices of a series in their places, see `geometry.stack`; with the faults of the whole series.
+
+    What is ``lost`` and may be of the series is a fault; missing files alone are a warning where
+    ``missing-slices`` is allowed.
+    """
+    found = stack(series.frames, allow, path)
+    own = losses.concerning(lost, series.paths, series.uid) if lost else ()
+    faults = losses.broken(own) + (found.faults if series.fault is None else (series.fault,))
+    if faults or "missing-slices" not in allow:
+        faults += losses.missing(own)
+    warnings = () if faults else losses.missing_allowed(own)
+    verdict = found.verdict + Verdict("warning", warnings) if warnings else found.verdict
+    return replace(found, faults=faults, verdict=verdict)
+
+
+def _no_scan(path: Path, set_aside: Sequence[SetAside]) -> InputRefused:
+    """What to say of a path without any image: what else is there, and what to do with it."""
+    files = [name_in(item.source, path) for item in set_aside if item.source.size and _is_other(item)]
+    objects = sorted({item.code for item in set_aside} - {"not-dicom", "empty", "unreadable"})
+    if files:
+        formats, give = ("files of other formats", "one of them")
+        if len(files) == 1:
+            formats, give = ("file of another format", "that one")
+        text = f"it holds {len(files)} {formats}"
+        text += f", as {files[0]}: give {give}" if path.is_dir() else f": unpack it first, then give {give}"
+    elif objects:
+        text = f"it holds DICOM objects that are no scans ({', '.join(objects)}); give the folder of a scan"
+    else:
+        text = "no file of a known format in it; give the file or folder of a scan"
+    return InputRefused(f"{path.name}: no DICOM scan in there; {text}", code="no-scan", path=path)
+
+
+def _is_other(item: SetAside) -> bool:
+    """Whether the name of something set aside is that of another format."""
+    name = item.source.member if isinstance(item.source, ZipMember) else item.source.name
+    return item.code in ("not-dicom", "empty", "unreadable") and extension(name) not in (
+        "",
+        *DICOM_EXTENSIONS,
+    )
 
 
 def ambiguity(among: Sequence[Series]) -> Reason | None:
@@ -198,15 +240,18 @@ def _named(path: Path, found: Listing, name: str) -> Series:
     of_uid = [item for item in numbered if item.uid == name]
     reason = ambiguity(of_uid) if of_uid else None
     if reason is not None:
-        raise _undecided(path, reason, of_uid, numbered)
+        raise _undecided(path, (reason, *losses.missing(found.lost)), of_uid, numbered)
     raise UsageError(f"{path.name}: series={name} is not there; there is {_listed(numbered, numbered)}")
 
 
 def _undecided(
-    path: Path, reason: Reason, among: Sequence[Series], numbered: Sequence[Series]
+    path: Path, reasons: tuple[Reason, ...], among: Sequence[Series], numbered: Sequence[Series]
 ) -> InputRefused:
-    listed = _listed(among, numbered)
-    return InputRefused(f"{path.name}: {reason.message}: {listed}", code=reason.code, path=path)
+    first, *others = reasons
+    message = f"{first.message}: {_listed(among, numbered)}"
+    told = [(first.code, message), *((other.code, other.message) for other in others)]
+    text = "; ".join(message for _, message in told)
+    return InputRefused(f"{path.name}: {text}", code=first.code, path=path, reasons=told)
 
 
 def _listed(among: Sequence[Series], numbered: Sequence[Series]) -> str:

@@ -147,6 +147,9 @@ ReferencedImageSequence = 0x00081140
 DirectoryRecordSequence = 0x00041220
 ReferencedFileID = 0x00041500
 RecordInUseFlag = 0x00041410
+DirectoryRecordType = 0x00041430
+OffsetOfTheNextDirectoryRecord = 0x00041400
+OffsetOfReferencedLowerLevelDirectoryEntity = 0x00041420
 
 # The value representation of those stored as binary numbers: implicit data sets do not tell it.
 BINARY: dict[int, bytes] = {
@@ -174,6 +177,8 @@ BINARY: dict[int, bytes] = {
     ReferencedSegmentNumber: b"US",
     RecommendedDisplayCIELabValue: b"US",
     RecordInUseFlag: b"US",
+    OffsetOfTheNextDirectoryRecord: b"UL",
+    OffsetOfReferencedLowerLevelDirectoryEntity: b"UL",
     PixelPaddingValue: b"US",  # or signed: as PixelRepresentation says
     TotalPixelMatrixColumns: b"UL",
     0x0019100A: b"US",  # SIEMENS MR HEADER: NumberOfImagesInMosaic

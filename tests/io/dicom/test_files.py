@@ -80,6 +80,10 @@ def numbers(found: Found) -> list[float]:
     return sorted(dict(frame.moment)["InstanceNumber"] for frame in found.frames)
 
 
+def missing(found: Found) -> list[str]:
+    return [item.name for item in found.lost if item.code == "missing-files"]
+
+
 def codes(found: Found) -> Counter[str]:
     return Counter(item.code for item in found.set_aside)
 
@@ -102,11 +106,16 @@ def test_nothing_there_is_not_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [140, 300, 600])
-def test_a_file_named_or_marked_like_dicom_that_cannot_be_read_is_refused(study: Path, cut: int) -> None:
+def test_a_file_named_or_marked_like_dicom_that_cannot_be_read_is_lost(study: Path, cut: int) -> None:
     broken = study / "a" / "IM1.dcm"
     broken.write_bytes(broken.read_bytes()[:cut])
+    found = scan(study)
+    assert numbers(found) == [2, 3]
+    (lost,) = found.lost
+    assert (lost.code, lost.name, lost.path) == ("bad-header", "a/IM1.dcm", broken)
+    assert "CANARY" not in lost.message
     with pytest.raises(InputRefused, match=r"IM1\.dcm") as caught:
-        scan(study)
+        scan(broken)
     assert caught.value.code == "bad-header"
     assert "CANARY" not in str(caught.value)
 
@@ -129,7 +138,7 @@ def test_links_are_followed_to_files_only(study: Path, tmp_path: Path) -> None:
     os.mkfifo(study / "pipe.dcm")
     found = scan(study)
     assert numbers(found) == [1, 2, 3, 7]
-    assert found.missing == ("gone.dcm",)
+    assert missing(found) == ["gone.dcm"]
 
 
 def test_an_archive_holds_what_its_folder_holds(study: Path, tmp_path: Path) -> None:
@@ -156,8 +165,8 @@ def test_a_directory_names_its_files_and_those_that_are_missing(medium: Path) ->
     gone = listed[0]
     gone.unlink()
     name = gone.relative_to(medium.parent).as_posix()
-    assert scan(medium).missing == (name,)
-    assert scan(medium.parent).missing == (name,)
+    assert missing(scan(medium)) == [name]
+    assert missing(scan(medium.parent)) == [name]
     assert len(scan(medium).frames) == 2
     assert codes(scan(medium.parent)) == {"directory": 1}
     assert len(scan(medium.parent).frames) == 3
@@ -168,7 +177,7 @@ def test_names_in_a_directory_are_found_whatever_their_case(medium: Path) -> Non
         if path != medium:
             path.rename(path.with_name(path.name.lower()))
     assert numbers(scan(medium)) == [1, 2, 3]
-    assert scan(medium).missing == ()
+    assert scan(medium).lost == ()
 
 
 @pytest.mark.parametrize("name", [["..", "OUT"], ["/etc", "hostname"], ["A", "..", "..", "OUT"], ["C:", "X"]])
@@ -193,8 +202,8 @@ def test_links_in_a_medium_never_lead_outside_its_root(medium: Path, tmp_path: P
 
 def test_a_missing_name_that_no_medium_has_is_not_repeated(medium: Path) -> None:
     rewrite_first_name(medium, [CANARY])
-    (missing,) = scan(medium).missing
-    assert missing.startswith("record ")
+    (name,) = missing(scan(medium))
+    assert name.startswith("record ")
 
 
 def test_records_that_are_not_in_use_are_passed_over(medium: Path) -> None:
@@ -213,15 +222,19 @@ def rewrite_first_name(medium: Path, name: list[str]) -> None:
         made.save_as(medium)
 
 
-def test_what_the_system_does_not_give_is_refused_by_name(
+def test_what_the_system_does_not_give_is_lost_or_refused_by_name(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def deny(self: Path, *args: object, **kwargs: object) -> None:
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", deny)
-    with pytest.raises(InputRefused, match="Permission denied") as caught:
-        scan(study)
+    lost = scan(study).lost
+    assert {item.code for item in lost} == {"unreadable"}
+    assert "a/b/noextension" in [item.name for item in lost]
+    assert "Permission denied" in lost[0].message
+    with pytest.raises(InputRefused, match=r"IM1\.dcm: .*Permission denied") as caught:
+        scan(study / "a" / "IM1.dcm")
     assert caught.value.code == "unreadable"
 
 
