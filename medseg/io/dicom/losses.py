@@ -12,6 +12,7 @@ from medseg.verdict import Reason
 
 MISSING = "missing-files"
 _NAMED = 5
+_CURE = "what is none can be moved elsewhere"
 
 
 def concerning(lost: Sequence[Lost], paths: Iterable[Path], uid: str = "") -> tuple[Lost, ...]:
@@ -47,9 +48,11 @@ def _may_be_slices(items: list[Lost]) -> str:
     first = items[0]
     if len(items) == 1:
         what = "hold slices" if first.path.is_dir() else "be a slice"
-        return f"{first.name} might {what} of this series: {first.message}"
+        return f"{first.name} might {what} of this series: {first.message}; {_CURE}"
     named = named_few([item.name for item in items])
-    return f"{len(items)} files might be slices of this series ({named}): of the first, {first.message}"
+    return (
+        f"{len(items)} files might be slices of this series ({named}): of the first, {first.message}; {_CURE}"
+    )
 
 
 def missing(lost: Sequence[Lost]) -> tuple[Reason, ...]:
