@@ -14,6 +14,7 @@ from medseg.io.raster import Raster, to_volume
 from medseg.io.readers import load, locate
 from medseg.io.refusals import readable
 from medseg.verdict import Verdict
+from medseg.volume import Volume
 
 if TYPE_CHECKING:
     from medseg.io.dicom.aside import Aside
@@ -174,4 +175,13 @@ def _judge(
     except InputRefused as refusal:
         modality = None if series is None else series.modality
         return SeriesInspection(name, Verdict.refusal(refusal), None, modality, summary, decoded)
+    summary = summary or _summary(volume)
     return SeriesInspection(name, volume.verdict, volume.geometry, volume.source.modality, summary, decoded)
+
+
+def _summary(volume: Volume) -> str:
+    """What a file of one scan holds: its type, where its axes point to, names of structures."""
+    channels = f"{len(volume.data)} x " if len(volume.data) > 1 else ""
+    names = volume.source.header.get("names", ())
+    axes = "a picture" if volume.geometry.is_2d else volume.geometry.orientation
+    return f"{channels}{volume.data.dtype}, {axes}" + (f", {len(names)} named structures" if names else "")

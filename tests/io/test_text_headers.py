@@ -263,3 +263,4 @@ def test_inspect_reports_what_read_would_do(tmp_path: Path, oblique: Callable[..
     assert document["path"] == str(path)
     assert document["series"][0]["affine"] == medseg.read(path).geometry.affine.tolist()
     assert document["series"][0]["modality"] is None
+    assert document["series"][0]["summary"].startswith("int16, ")
