@@ -267,9 +267,14 @@ def _python(code: str, *arguments: str, stdin: int | None = None) -> subprocess.
     )  # fmt: skip
 
 
+# A job in the background of a script starts with SIGINT ignored, and its children inherit that.
+_INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def _start(code: str, *arguments: str) -> subprocess.Popen[str]:
+    program = _INTERRUPTIBLE + textwrap.dedent(_PARENT) + textwrap.dedent(code)
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(_PARENT) + textwrap.dedent(code), *arguments],
+        [sys.executable, "-c", program, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
