@@ -37,7 +37,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it: the file's name, or ``archive.zip/member``'s last part."""
+        """What messages call it: the file's name, or ``archive.zip, member 2``."""
 
     @property
     def size(self) -> int:
