@@ -112,8 +112,9 @@ def _with_gaps(positions: NDArray[np.float64], depths: NDArray[np.float64], whol
         f"gaps up to {gaps.max():.4g} mm)"
     )
     row = Spacing(whole / (count - 1), planes, count)
-    if count > MOST_PLANES_PER_SLICE * len(positions):
-        return Spacing(row.step, planes, count, (Reason("missing-slices", f"{text}: too many to fill in"),))
+    if missing > len(positions):
+        text = f"{text}: more than are there, so filling them in would make up a scan"
+        return Spacing(row.step, planes, count, (Reason("missing-slices", text),))
     fault = Reason(
         "missing-slices",
         f"{text}; export the whole series, or allow=missing-slices fills them in by linear interpolation",

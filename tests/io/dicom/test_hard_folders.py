@@ -412,3 +412,8 @@ def test_links_to_folders_are_followed_once(folder: Folder, tmp_path: Path) -> N
     except OSError:
         pytest.skip("this system does not let links be made")
     assert medseg.read(tmp_path / "cohort").data.shape == (1, COLUMNS, ROWS, 4)
+
+
+def test_a_gap_wider_than_the_scan_is_never_filled(folder: Folder) -> None:
+    folder.stack([0, 2, 4, 20, 22, 24])
+    assert _code(folder.path, allow=["missing-slices"]) == "missing-slices"
