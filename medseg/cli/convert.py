@@ -20,6 +20,7 @@ EXAMPLES = """[bold]Examples[/bold]
 medseg convert dicom_folder ct.nii.gz
 medseg convert scan.nrrd scan.nii.gz --overwrite
 medseg convert labels.nii.gz labels.seg.nrrd --labels
+medseg convert segmentation.dcm labels.nii.gz --names
 medseg convert structures.dcm organs.nii.gz --scan ct_folder
 medseg convert overlapping.seg.nrrd lesion.nii.gz --layer 2"""
 
@@ -33,9 +34,13 @@ def command(
         bool,
         typer.Option(
             "--labels",
-            help="SRC is a label map: keep its structures' names and colours. Implied by .seg.nrrd and by "
-            "DICOM segmentations and structure sets.",
+            help="SRC is a label map: keep its structures' names and colours. Kept unasked from .seg.nrrd, "
+            "DICOM segmentations, structure sets and NIfTI that bears names.",
         ),
+    ] = False,
+    names: Annotated[
+        bool,
+        typer.Option("--names", help="Print the names of the structures too, which anyone may have typed."),
     ] = False,
     scan: Annotated[
         Path | None,
@@ -86,15 +91,15 @@ def command(
                 "reasons": [reason.to_json() for reason in first.verdict.reasons],
                 "shape": list(first.geometry.shape),
                 "affine": first.geometry.affine.tolist(),
-                "labels": [_structures(of_one) for of_one in _by_file(items, written)],
+                "labels": [_structures(of_one, names) for of_one in _by_file(items, written)],
             }
         )
     else:
         print_verdict(str(source), first.verdict)
         for path, of_one in zip(written, _by_file(items, written), strict=True):
             typer.echo(str(path))
-            for structure in _structures(of_one):
-                typer.echo(f"  {structure['id']:>5} {structure['name']}")
+            for structure in _structures(of_one, names):
+                typer.echo(f"  {structure['id']:>5} {structure.get('name', '')}".rstrip())
 
 
 def _by_file(
@@ -104,12 +109,12 @@ def _by_file(
     return [items] if len(written) == 1 else [(item,) for item in items]
 
 
-def _structures(items: Sequence[Volume | LabelMap]) -> list[dict[str, Any]]:
-    """Ids and names of the structures in label maps; none for a scan."""
+def _structures(items: Sequence[Volume | LabelMap], named: bool) -> list[dict[str, Any]]:
+    """Ids of the structures in label maps, and their names where asked for: anyone may have typed those."""
     from medseg.volume import LabelMap
 
-    found = (label for item in items if isinstance(item, LabelMap) for label in item.labels)
-    return [{"id": label.id, "name": label.name} for label in found]
+    found = [label for item in items if isinstance(item, LabelMap) for label in item.labels]
+    return [{"id": label.id, "name": label.name} if named else {"id": label.id} for label in found]
 
 
 def _holds_labels(source: Path, target: Path) -> bool:

@@ -164,9 +164,13 @@ def test_convert_keeps_the_names_of_a_label_map_unasked(
     geometry = medseg.Geometry(image.shape, image.affine)
     first = medseg.write(medseg.LabelMap(ids, geometry, labels), tmp_path / "first.nii.gz")
     assert main(["convert", str(first), str(tmp_path / "second.nii.gz")]) == 0
-    assert "7 aorta" in capfd.readouterr().out
+    shown = capfd.readouterr().out
+    assert "      7\n" in shown
+    assert "aorta" not in shown
     assert medseg.read_labels(tmp_path / "second.nii.gz").labels.names == ("aorta",)
-    assert main(["convert", str(first), str(tmp_path / "third.nii.gz"), "--json"]) == 0
+    assert main(["convert", str(first), str(tmp_path / "third.nii.gz"), "--names"]) == 0
+    assert "7 aorta" in capfd.readouterr().out
+    assert main(["convert", str(first), str(tmp_path / "fourth.nii.gz"), "--names", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["labels"] == [[{"id": 7, "name": "aorta"}]]
 
 
