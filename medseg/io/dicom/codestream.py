@@ -9,9 +9,10 @@ Markers: JPEG, ISO/IEC 10918-1 annex B; JPEG-LS, ISO/IEC 14495-1 annex C; JPEG 2
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 Read = Callable[[int, int], bytes]
 
@@ -41,6 +42,12 @@ FIRST_BYTES = {
     "jpeg-2000": b"\xff\x4f",
 }
 
+# Markers within the data of a scan: 0xFF, as often as one likes, and a byte that no data byte 0xFF may have.
+_MARKERS = {
+    "jpeg": re.compile(rb"\xff+[^\x00\xff]", re.DOTALL),
+    "jpeg-lossless": re.compile(rb"\xff+[^\x00\xff]", re.DOTALL),
+    "jpeg-ls": re.compile(rb"\xff+[\x80-\xfe]", re.DOTALL),
+}
 _SOI, _EOI, _SOS = 0xFFD8, 0xFFD9, 0xFFDA
 _ANY_SOF = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
 # Sequential Huffman with DCT, 8 and 12 bits; lossless Huffman; JPEG-LS.
@@ -63,13 +70,17 @@ class BadPixels(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """What a codestream's own header declares. ``precision`` is bits per sample, sign included."""
+    """What a codestream's own header declares. ``precision`` is bits per sample, sign included.
+
+    ``scan_at`` is where a JPEG's first scan begins.
+    """
 
     rows: int
     columns: int
     samples: int
     precision: int
     signed: bool = False
+    scan_at: int = field(default=0, compare=False)
 
 
 def inspect(codec: str, read: Read, size: int) -> Codestream:
@@ -94,6 +105,20 @@ def inspect(codec: str, read: Read, size: int) -> Codestream:
         return _jpeg_2000(read, size) if codec == "jpeg-2000" else _jpeg(_SOF[codec], read, size)
     except struct.error:
         raise BadPixels("the compressed stream ends within its header", "truncated") from None
+
+
+def check_scan(codec: str, stream: bytes, said: Codestream) -> None:
+    """Refuse a grey JPEG whose only scan is interrupted: decoders make up what is behind the break.
+
+    Within a scan stand restart markers alone, and the end of the image after it (ITU-T T.81, B.1.1.2; T.87,
+    C.2.2, where the marks of JPEG-LS differ in which bytes may follow 0xFF).
+    """
+    pattern = _MARKERS.get(codec)
+    if pattern is None or said.samples != 1:
+        return
+    for found in pattern.finditer(stream, said.scan_at + 2, len(stream.rstrip(b"\0")) - 2):
+        if not 0xD0 <= found[0][-1] <= 0xD7:
+            raise BadPixels("a marker interrupts the JPEG's scan")
 
 
 def _jpeg(wanted: set[int], read: Read, size: int) -> Codestream:
@@ -124,7 +149,7 @@ def _jpeg(wanted: set[int], read: Read, size: int) -> Codestream:
         raise BadPixels("the JPEG has no frame header before its first scan")
     if not _tail(read, size).endswith(b"\xff\xd9"):
         raise BadPixels("the JPEG's end is missing", "truncated")
-    return found
+    return replace(found, scan_at=at)
 
 
 def _start_of_frame(segment: bytes) -> Codestream:

@@ -170,6 +170,7 @@ def _decode(opened: Opened, stream: bytes, raw: NDArray[Any]) -> None:
     image, codec = opened.image, str(opened.codec)
     said = codestream.inspect(codec, lambda at, count: stream[at : at + count], len(stream))
     _agreeing(opened, said)
+    codestream.check_scan(codec, stream, said)
     if codec == "jpeg" and said.precision > 8:
         codec = "jpeg-12"
     request = decoder.Request(

@@ -15,7 +15,7 @@ import openjpeg
 import pytest
 from PIL import Image
 
-from medseg.io.dicom.codestream import BadPixels, Codestream, inspect
+from medseg.io.dicom.codestream import BadPixels, Codestream, check_scan, inspect
 from tests.io.dicom import made
 
 ROWS, COLUMNS = 41, 67
@@ -158,3 +158,21 @@ def test_real_streams_of_ct_agree_with_their_headers(real_data: Path) -> None:
         (stream,) = generate_frames(item.PixelData, number_of_frames=1)
         found = look("jpeg-2000", stream)
         assert (found.rows, found.columns, found.samples) == (item.Rows, item.Columns, 1)
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "jpeg-lossless", "jpeg-ls"])
+def test_a_marker_in_the_middle_of_a_grey_scan_is_refused(
+    samples: dict[str, list[bytes]], codec: str
+) -> None:
+    for stream in samples[codec]:
+        said = look(codec, stream)
+        check_scan(codec, stream, said)
+        middle = (said.scan_at + len(stream)) // 2
+        while 0xFF in stream[middle - 1 : middle + 1]:
+            middle += 1
+        broken = stream[:middle] + b"\xff\xd9" + stream[middle:]
+        if said.samples == 1:
+            with pytest.raises(BadPixels, match="interrupts"):
+                check_scan(codec, broken, said)
+        restarted = stream[:middle] + b"\xff\xd3" + stream[middle:]
+        check_scan(codec, restarted, said)
