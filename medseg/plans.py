@@ -62,6 +62,20 @@ class LabelSpec(_Strict):
     snomed: str | None = None
 
 
+class RegionSpec(_Strict):
+    """One output channel of a network whose outputs may overlap (sigmoid, not softmax).
+
+    The channel was trained to find every voxel whose label is in ``labels`` (whole tumour: oedema, core and
+    enhancing core). Regions are painted in the plan's order where the channel's logit is above 0, each
+    with its own label ``paints``; a later region paints over an earlier one, as in nnU-Net's
+    ``regions_class_order``.
+    """
+
+    name: str
+    labels: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(min_length=1)
+    paints: Annotated[int, Field(ge=1, le=65535)]
+
+
 class ChannelPlan(_Strict):
     """One input channel and how its intensities become the network's.
 
@@ -173,6 +187,20 @@ class SchedulePlan(_Strict):
     seed: int = 0
 
 
+class EmptyRule(_Strict):
+    """When a window holds nothing to segment, so that the network need not look at it.
+
+    A window is empty if every voxel of it is below ``below`` in the channel ``channel``, on the network's
+    grid: in the scan's own units (``intensity``, for CT), or as a share of the way from the scan's 1st to
+    its 99th percentile (``range``, where intensities mean nothing by themselves). A window that reaches
+    past the scan is never empty.
+    """
+
+    channel: int = Field(default=0, ge=0, description="index into the plan's channels")
+    unit: Literal["intensity", "range"] = "intensity"
+    below: float
+
+
 class InferencePlan(_Strict):
     """Defaults that a bundle carries for inference."""
 
@@ -181,6 +209,7 @@ class InferencePlan(_Strict):
         default=0.125, description="of the window weights, as a share of the patch"
     )
     mirror_axes: tuple[int, ...] = Field(default=(), description="flips that test-time augmentation may use")
+    empty: EmptyRule | None = Field(default=None, description="which windows to skip; none without it")
 
 
 class CardPlan(_Strict):
@@ -201,6 +230,9 @@ class Plan(_Strict):
     channels: tuple[ChannelPlan, ...] = Field(min_length=1)
     labels: tuple[LabelSpec, ...] = Field(min_length=1)
     background: str = "background"
+    regions: tuple[RegionSpec, ...] = Field(
+        default=(), description="output channels that may overlap; empty: one channel per label, softmax"
+    )
     grid: GridPlan = GridPlan()
     patch: tuple[Annotated[int, Field(ge=1)], ...]
     network: NetworkPlan = NetworkPlan()
@@ -252,7 +284,16 @@ class Plan(_Strict):
         for axis in (*self.augmentation.flip_axes, *self.inference.mirror_axes):
             if not 0 <= axis < d:
                 raise ValueError(f"flip axis {axis}: expected 0 to {d - 1}")
-        _ = self.label_set  # ids and names unique
+        ids = set(self.label_set.ids)  # ids and names unique
+        for region in self.regions:
+            unknown = sorted({*region.labels, region.paints} - ids)
+            if unknown:
+                raise ValueError(f"region {region.name!r}: labels {unknown} are not among {sorted(ids)}")
+        if self.inference.empty is not None and self.inference.empty.channel >= len(self.channels):
+            raise ValueError(
+                f"inference.empty.channel {self.inference.empty.channel}: there are {len(self.channels)} "
+                "channels, numbered from 0"
+            )
         return self
 
     @property
@@ -262,8 +303,18 @@ class Plan(_Strict):
 
     @property
     def class_ids(self) -> tuple[int, ...]:
-        """Label id of each network channel: 0, then the labels' ids ascending."""
+        """The ids that a label map may hold: 0, then the labels' ids ascending.
+
+        Without regions these are the network's output channels, in this order.
+        """
         return (0, *self.label_set.ids)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The network's output channels: background and labels, or the regions."""
+        if self.regions:
+            return tuple(region.name for region in self.regions)
+        return (self.background, *self.label_set.names)
 
     def to_yaml(self) -> str:
         """YAML that `from_yaml` reads back to an equal plan."""

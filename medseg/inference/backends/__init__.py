@@ -37,7 +37,14 @@ class Backend(Protocol):
     settings: Mapping[str, Any]
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Patches (B, C, *patch), float32, to logits (B, K, *patch), float32."""
+        """Patches (B, C, *patch), float32, to logits (B, K, *patch), float32.
+
+        The logits may lie in memory that the next call overwrites.
+        """
+        ...
+
+    def activation_bytes(self) -> int:
+        """Bytes of host memory that a call takes at its peak: activations, workspace, and the logits."""
         ...
 
 
