@@ -8,15 +8,20 @@ scan is never rotated, only permuted, flipped and rescaled.
 from __future__ import annotations
 
 from medseg.preprocess.grid import network_geometry
+from medseg.preprocess.patches import Patches
 from medseg.preprocess.prepare import Prepared, prepare, prepare_labels, restore
-from medseg.preprocess.resample import resample, resample_classes
+from medseg.preprocess.resample import AxisTable, axis_tables, resample, resample_classes, take_along
 
 __all__ = [
+    "AxisTable",
+    "Patches",
     "Prepared",
+    "axis_tables",
     "network_geometry",
     "prepare",
     "prepare_labels",
     "resample",
     "resample_classes",
     "restore",
+    "take_along",
 ]

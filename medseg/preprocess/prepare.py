@@ -26,8 +26,8 @@ class Prepared:
     native: Geometry
 
 
-def prepare(volume: Volume, plan: Plan) -> Prepared:
-    """Orient, resample (linear), and normalise a scan as the plan says.
+def check_fits(volume: Volume, plan: Plan) -> None:
+    """Refuse a scan that the plan's network cannot see.
 
     Raises
     ------
@@ -56,6 +56,18 @@ def prepare(volume: Volume, plan: Plan) -> Prepared:
             f"{' x '.join(f'{s:g}' for s in plan.grid.spacing_mm)} mm: convert it to a format with a spacing",
             code="spacing-unknown",
         )
+
+
+def prepare(volume: Volume, plan: Plan) -> Prepared:
+    """Orient, resample (linear), and normalise a whole scan as the plan says.
+
+    Raises
+    ------
+    InputRefused
+        As `check_fits`.
+    """
+    check_fits(volume, plan)
+    geometry = volume.geometry
     target = network_geometry(geometry, plan.grid)
     moved = resample(volume.data, geometry, target)
     data = np.empty(moved.shape, np.float32)

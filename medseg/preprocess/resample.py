@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,34 @@ from medseg.geometry import Geometry
 # Fractional indices nearer than this to a whole number are that number: what is left after two
 # affine products in double precision, far below anything an interpolation weight could show.
 _WHOLE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AxisTable:
+    """Where the values along one axis of a target grid come from, along one axis of the source.
+
+    Target index n is ``source[low[n]] + weight[n] * (source[high[n]] - source[low[n]])``; without weights
+    it is a plain copy of ``source[low[n]]``. All indices lie inside the source: outside its border repeats.
+    """
+
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    weight: NDArray[np.float32] | None
+
+
+def axis_tables(source: Geometry, target: Geometry) -> tuple[tuple[int, int, int], list[AxisTable]]:
+    """How each axis of ``target`` is made from ``source``: the source's axis, and its table.
+
+    Raises
+    ------
+    ValueError
+        If the axes of the two grids do not coincide.
+    """
+    axes, scale, shift = axis_map(source, target)
+    tables = [
+        _table(target.shape[n], source.shape[axes[n]], scale[n], shift[n]) for n in range(len(target.shape))
+    ]
+    return axes, tables
 
 
 def resample(array: NDArray[Any], source: Geometry, target: Geometry) -> NDArray[Any]:
@@ -35,10 +64,10 @@ def resample(array: NDArray[Any], source: Geometry, target: Geometry) -> NDArray
     ValueError
         If the axes of the two grids do not coincide.
     """
-    axes, scale, shift = axis_map(source, target)
+    axes, tables = axis_tables(source, target)
     moved = array.transpose(0, *(a + 1 for a in axes))
-    for axis in range(3):
-        moved = _along_axis(moved, axis + 1, target.shape[axis], scale[axis], shift[axis])
+    for axis, table in enumerate(tables):
+        moved = take_along(moved, axis + 1, table)
     return moved
 
 
@@ -86,25 +115,35 @@ def _is_whole(value: float) -> bool:
     return abs(value - round(value)) < _WHOLE
 
 
-def _along_axis(array: NDArray[Any], axis: int, size: int, scale: float, shift: float) -> NDArray[Any]:
+def _table(size: int, source_size: int, scale: float, shift: float) -> AxisTable:
     position = scale * np.arange(size) + shift
     whole = np.round(position)
-    last = array.shape[axis] - 1
+    last = source_size - 1
     if np.abs(position - whole).max() < _WHOLE * max(1, size):
         index = np.clip(whole, 0, last).astype(np.intp)
-        if size == last + 1 and np.array_equal(index, np.arange(size)):
-            return array
-        if size == last + 1 and np.array_equal(index, np.arange(size)[::-1]):
-            return np.flip(array, axis)
-        return np.take(array, index, axis)
+        return AxisTable(index, index, None)
     position = np.clip(position, 0, last)
     low = np.minimum(np.floor(position).astype(np.intp), max(last - 1, 0))
-    weight = (position - low).astype(np.float32)
+    return AxisTable(low, np.minimum(low + 1, last), (position - low).astype(np.float32))
+
+
+def take_along(array: NDArray[Any], axis: int, table: AxisTable) -> NDArray[Any]:
+    """The array with one axis replaced by what its table says; a view where that is a run of indices."""
+    if table.weight is None:
+        return _copied(array, axis, table.low)
     shape = [1] * array.ndim
-    shape[axis] = size
-    weight = weight.reshape(shape)
-    high = np.minimum(low + 1, last)
-    lower = np.take(array, low, axis).astype(np.float32, copy=False)
-    upper = np.take(array, high, axis).astype(np.float32, copy=False)
-    blended: NDArray[Any] = lower + weight * (upper - lower)
+    shape[axis] = table.low.size
+    lower = np.take(array, table.low, axis).astype(np.float32, copy=False)
+    upper = np.take(array, table.high, axis).astype(np.float32, copy=False)
+    blended: NDArray[Any] = lower + table.weight.reshape(shape) * (upper - lower)
     return blended
+
+
+def _copied(array: NDArray[Any], axis: int, index: NDArray[np.intp]) -> NDArray[Any]:
+    first, size = int(index[0]), index.size
+    before = (slice(None),) * axis
+    if np.array_equal(index, np.arange(first, first + size)):
+        return array[(*before, slice(first, first + size))]
+    if np.array_equal(index, np.arange(first, first - size, -1)):
+        return np.flip(array[(*before, slice(first - size + 1, first + 1))], axis)
+    return np.take(array, index, axis)
