@@ -198,7 +198,7 @@ class EmptyRule(_Strict):
 
     channel: int = Field(default=0, ge=0, description="index into the plan's channels")
     unit: Literal["intensity", "range"] = "intensity"
-    below: float
+    below: float = Field(allow_inf_nan=False)
 
 
 class InferencePlan(_Strict):
