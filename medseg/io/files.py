@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import socket
 import struct
 import sys
@@ -114,8 +115,7 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
     if not path.parent.is_dir():
         raise NotFound(f"{path.parent}: no such folder to write {path.name} into; create it first")
     remove_stale(path.parent)
-    token = f"{os.getpid()}-{_host()}{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.name}.{token}.part{extension(path) or path.suffix}")
+    temporary = temporary_path(path)
     try:
         yield temporary
         _flush(temporary)
@@ -128,6 +128,29 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary.exists():  # where nothing may be written, asking to remove what is not there fails too
             temporary.unlink()
+
+
+def temporary_path(path: Path) -> Path:
+    """A new name beside ``path`` that tells who is writing: `remove_stale` finds what is left of it."""
+    token = f"{os.getpid()}-{_host()}{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}.{token}.part{extension(path) or path.suffix}")
+
+
+def put_folder(temporary: Path, path: Path) -> None:
+    """Flush a finished folder to the disk and give it its final name, in place of what is there.
+
+    No system swaps two folders in one step: a process killed between the two renames leaves nothing under the
+    final name, and the earlier folder under a temporary one.
+    """
+    _flush_tree(temporary)
+    earlier = None
+    if path.exists():
+        earlier = temporary_path(path)
+        path.rename(earlier)
+    temporary.rename(path)
+    _flush_folder(path.parent)
+    if earlier is not None:
+        _remove(earlier)
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
@@ -143,9 +166,9 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove temporary files that dead writers left in a folder.
+    """Remove temporary files and folders that dead writers left in a folder.
 
-    A temporary file is stale when the process that its name tells is gone from this computer, or,
+    One of them is stale when the process that its name tells is gone from this computer, or,
     on another computer that shares the folder, when it is a day old.
     """
     for entry in os.scandir(folder):
@@ -155,9 +178,16 @@ def remove_stale(folder: Path) -> None:
         try:
             old = time.time() - entry.stat().st_mtime > _STALE_AFTER_S
             if old or (named["host"] == _host() and not _is_alive(int(named["pid"]))):
-                Path(entry.path).unlink()
+                _remove(Path(entry.path))
         except (FileNotFoundError, PermissionError):
             continue  # its writer has just finished, or it is someone else's
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _host() -> str:
@@ -186,6 +216,16 @@ def _is_alive(pid: int) -> bool:
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:  # Windows flushes only handles that may write
         os.fsync(file.fileno())
+
+
+def _flush_tree(folder: Path) -> None:
+    if sys.platform == "linux":
+        os.sync()  # waits there; one call, where thousands of small files would each take milliseconds
+        return
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _flush(Path(parent, name))
+        _flush_folder(Path(parent))
 
 
 def _flush_folder(folder: Path) -> None:
