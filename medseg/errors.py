@@ -13,6 +13,7 @@
     ├── WriteFailed (OSError)                   an output could not be written and verified
     │   └── FormatCannotHold (ValueError)       the format asked for cannot keep this   exit 2
     └── OutOfMemory (MemoryError)               the plan does not fit into memory
+        └── DeviceOutOfMemory                   a GPU's memory ran out
 
 Each also subclasses the builtin that a caller would expect, so ``except ValueError`` keeps working.
 Anything else that escapes is a bug (exit 1).
@@ -97,3 +98,7 @@ class FormatCannotHold(WriteFailed, UsageError):
 
 class OutOfMemory(MedsegError, MemoryError):
     """The work does not fit into the memory given; the message says what would."""
+
+
+class DeviceOutOfMemory(OutOfMemory):
+    """A GPU's own memory ran out; the computer's may be enough."""
