@@ -48,7 +48,7 @@ def dynunet_arguments(plan: Plan) -> dict[str, Any]:
     return {
         "spatial_dims": plan.dimensions,
         "in_channels": len(plan.channels),
-        "out_channels": len(plan.class_ids),
+        "out_channels": len(plan.output_names),
         "kernel_size": [list(k) for k in net.kernel_sizes] or [3] * len(net.features),
         "strides": [list(s) for s in net.strides],
         "upsample_kernel_size": [list(s) for s in net.strides[1:]],
