@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from medseg.geometry import Geometry
-from medseg.volume import LabelMap, present_ids
+from medseg.volume import LabelMap, count_ids, present_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +54,14 @@ def measure(labelmap: LabelMap) -> tuple[Measurement, ...]:
     """
     reason = why_no_volume(labelmap.geometry)
     voxel_ml = labelmap.geometry.voxel_volume_mm3 / 1000.0
-    counts = np.bincount(labelmap.data.ravel(), minlength=max(labelmap.labels.ids, default=0) + 1)
+    counts = count_ids(labelmap.data)
     outermost = _ids_on_border(labelmap)
     return tuple(
         Measurement(
             id=label.id,
             name=label.name,
-            voxels=int(counts[label.id]),
-            volume_ml=None if reason else int(counts[label.id]) * voxel_ml,
+            voxels=counts.get(label.id, 0),
+            volume_ml=None if reason else counts.get(label.id, 0) * voxel_ml,
             touches_border=label.id in outermost,
             reason=reason,
         )

@@ -14,6 +14,8 @@ from medseg.geometry import Geometry
 from medseg.labels import LabelSet
 from medseg.verdict import OK, Verdict
 
+_COUNTED_AT_ONCE = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -80,7 +82,17 @@ class LabelMap:
 
 def present_ids(data: NDArray[Any]) -> tuple[int, ...]:
     """Ids other than 0 that occur in an array of unsigned integers, ascending."""
-    if data.dtype.itemsize <= 2:
-        counts = np.bincount(data.ravel(order="K"), minlength=1)  # in memory order: no copy
-        return tuple(int(i) for i in np.flatnonzero(counts) if i)
-    return tuple(int(i) for i in np.unique(data) if i)
+    return tuple(i for i in count_ids(data) if i)
+
+
+def count_ids(data: NDArray[Any]) -> dict[int, int]:
+    """How often each number occurs in an array of unsigned integers, ascending; others are left out."""
+    if data.dtype.itemsize > 2:
+        values, counts = np.unique(data, return_counts=True)
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    flat = data.ravel(order="K")  # in memory order: no copy
+    total = np.zeros(1 << (8 * data.dtype.itemsize), np.int64)
+    # In pieces: bincount makes 64-bit integers of all that it is given.
+    for start in range(0, flat.size, _COUNTED_AT_ONCE):
+        total += np.bincount(flat[start : start + _COUNTED_AT_ONCE], minlength=total.size)
+    return {int(i): int(total[i]) for i in np.flatnonzero(total)}

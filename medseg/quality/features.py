@@ -154,8 +154,9 @@ def _neighbour_correlation(channel: NDArray[Any], axis: int, step: int) -> float
     there = _finite(moved[1:][steps]).ravel()
     here -= here.mean()
     there -= there.mean()
-    scale = float(np.sqrt((here @ here) * (there @ there)))
-    return float(here @ there) / scale if scale > 0 else None
+    # Not ``@``: BLAS would wake its own threads for this, which cost ten times the sum right after a network.
+    scale = float(np.sqrt(np.einsum("i,i", here, here) * np.einsum("i,i", there, there)))
+    return float(np.einsum("i,i", here, there)) / scale if scale > 0 else None
 
 
 def _centre_contrast(values: Floats, axes: int) -> float:
