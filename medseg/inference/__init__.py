@@ -1,7 +1,18 @@
-"""Inference: windows, logits of a whole scan, and the backends that run a network."""
+"""Inference: windows in slabs, logits summed, finished and dropped, and the backends that run a network."""
 
 from medseg.inference.backends import Backend, open_backend
-from medseg.inference.engine import Prediction, segment
+from medseg.inference.engine import Prediction, WindowCount, segment
+from medseg.inference.memory import MemoryPlan
 from medseg.inference.sliding import predict_logits
+from medseg.inference.stream import Member
 
-__all__ = ["Backend", "Prediction", "open_backend", "predict_logits", "segment"]
+__all__ = [
+    "Backend",
+    "Member",
+    "MemoryPlan",
+    "Prediction",
+    "WindowCount",
+    "open_backend",
+    "predict_logits",
+    "segment",
+]

@@ -1,24 +1,43 @@
-"""One scan through one network: the one place where a scan becomes label ids.
+"""One scan through one model or several: the place where a scan becomes label ids.
 
-It holds the logits of the whole scan on the network's grid at once. An engine that finishes and drops
-them slab by slab replaces `segment` and nothing else.
+No array of classes x scan is ever held. Windows run in slabs; what no later window touches is divided by
+its weights, interpolated to the scan's own grid, decided, written into the label map, and dropped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.errors import OutOfMemory
-from medseg.inference.backends import Backend
-from medseg.inference.sliding import Progress, predict_logits, usable_mirror_axes
-from medseg.plans import Plan
-from medseg.preprocess import Prepared, network_geometry, prepare, restore
+from medseg.errors import DeviceOutOfMemory, OutOfMemory, UsageError
+from medseg.inference import finish
+from medseg.inference.backends import usable_processors
+from medseg.inference.cells import DiskStore, MemoryStore, Store
+from medseg.inference.empty import EmptyWindows
+from medseg.inference.join import Join
+from medseg.inference.maps import Maps
+from medseg.inference.memory import SUMS, MemoryPlan, amount, memory_plans
+from medseg.inference.stream import Finished, Group, Member, run, window_size
+from medseg.inference.sums import Sums, make_float32
 from medseg.volume import Volume
+
+Progress = Callable[[str, int, int], None]
+Ids = NDArray[np.unsignedinteger[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowCount:
+    """Windows of a scan, over all grids of an ensemble, and how many of them were skipped as empty."""
+
+    total: int
+    skipped: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,122 +48,322 @@ class Prediction:
     ----------
     ids
         (I, J, K) uint8, or uint16 where a label id needs it: 0 or a label id of the plan.
-    probabilities
-        float32 (K, I, J, K), summing to 1 over the plan's ``class_ids``; None unless asked for.
     timings_s
-        Seconds for ``prepare``, ``predict`` and ``restore``.
+        Seconds for ``prepare`` (orient, resample, plan), ``network`` (all forward passes) and ``finish``
+        (everything that was done with their results).
+    windows
+        How many there were.
+    memory
+        What was planned.
+    notes
+        What a person should know of how the result came about, e.g. that the GPU's memory did not do.
     """
 
-    ids: NDArray[np.unsignedinteger[Any]]
-    probabilities: NDArray[np.float32] | None
+    ids: Ids
     timings_s: dict[str, float]
+    windows: WindowCount
+    memory: MemoryPlan
+    notes: tuple[str, ...] = ()
 
 
 def segment(
     volume: Volume,
-    plan: Plan,
-    backend: Backend,
+    members: Sequence[Member],
     *,
     overlap: float | None = None,
     tta: bool = False,
-    probabilities: bool = False,
+    skip_empty: bool = True,
+    maps: Maps | None = None,
+    map_bytes: int = 0,
     max_memory: int | None = None,
+    scratch: Path | None = None,
+    sums: str = "auto",
     progress: Progress | None = None,
 ) -> Prediction:
     """Segment a scan on its own grid.
 
     Logits, not labels, are interpolated back to the scan's grid, and the largest wins; on a tie the
-    class that comes first in the plan, background before all.
+    class that comes first in the plan, background before all. Members whose windows are the same (folds)
+    give the mean of their logits; members on different grids the mean of their probabilities.
 
     Parameters
     ----------
     volume
-        The scan; its channels are the plan's.
-    plan, backend
-        The model, and its network ready to run.
+        The scan; its channels are the plans'.
+    members
+        One model, or an ensemble of models with the same labels and channels.
     overlap
-        Of neighbouring windows; None takes the plan's.
+        Of neighbouring windows; None takes each plan's.
     tta
-        Average over the plan's flips, as far as they keep left and right.
-    probabilities
-        Also keep the softmax of the restored logits.
+        Average over each plan's flips, as far as they keep left and right.
+    skip_empty
+        Leave out windows that the plans' rules call empty. Of an ensemble a window is left out only if
+        every member on its grid has the same rule.
+    maps
+        Receives probabilities and entropy, box by box.
+    map_bytes
+        Memory that ``maps`` will hold.
     max_memory
-        Bytes that arrays of this scan may take together; None sets no limit.
+        Bytes that the process may take at its peak; None: what the machine has free. Where sums do not
+        fit they wait in a scratch file, which changes no label.
+    scratch
+        Folder for that file; None is the system's temporary folder.
+    sums
+        ``"f32"``, ``"f16"`` (half the memory, labels differ where classes are all but equal), or
+        ``"auto"``: f32, and f16 only where nothing else fits.
     progress
-        As in `predict_logits`.
+        Called as ``progress("predict", windows done, windows in all)``; may raise to cancel.
 
     Raises
     ------
     InputRefused
         If the scan does not fit the plan; see `medseg.preprocess.prepare`.
+    ModelRefused
+        If a network's output is not what its plan promises, or not numbers.
     OutOfMemory
-        If ``planned_bytes`` is more than ``max_memory``; nothing has been computed then.
+        If no plan fits; nothing has been computed then.
     """
-    if max_memory is not None:
-        _check_memory(planned_bytes(volume, plan, probabilities), max_memory)
+    if sums not in SUMS:
+        raise UsageError(f"sums {sums!r}: expected one of {', '.join(SUMS)}")
+    if not members:
+        raise UsageError("no model to segment with")
     start = perf_counter()
-    prepared = prepare(volume, plan)
-    ready = perf_counter()
-    logits = predict_logits(
-        prepared.data,
-        plan,
-        backend,
-        overlap=overlap,
-        batch_size=backend.batch_size,
-        mirror_axes=usable_mirror_axes(plan) if tta else (),
-        progress=progress,
+    groups = [Group(volume, alike, overlap, tta) for alike in _alike(members, overlap)]
+    if len(groups) > 1:
+        slowest = groups[0].schedule.slowest_native_axis
+        for group in groups[1:]:
+            group.go_along(slowest)
+    ran = [_windows_to_run(group, volume) if skip_empty else None for group in groups]
+    threads = max(int(member.backend.settings.get("threads", 0)) for member in members) or usable_processors()
+    voxels = int(np.prod(volume.geometry.shape))
+    dtype = np.uint8 if max(members[0].plan.class_ids) <= 255 else np.uint16
+    plans = memory_plans(
+        groups,
+        output_bytes=voxels * np.dtype(dtype).itemsize + map_bytes,
+        maps=maps is not None and bool(maps.names),
+        limit=max_memory,
+        sums=sums,
+        scratch=scratch,
+        threads=threads,
     )
-    predicted = perf_counter()
-    shares = _softmax(restore(logits, prepared.geometry, prepared.native)) if probabilities else None
-    ids = _ids(logits, prepared, plan)
-    seconds = {"prepare": ready - start, "predict": predicted - ready, "restore": perf_counter() - predicted}
-    return Prediction(ids, shares, seconds)
+    ready = perf_counter()
+    ids = np.zeros(volume.geometry.shape, dtype)
+    notes = []
+    for plan, lower in zip(plans, [*plans[1:], None], strict=True):
+        work = _Pass(groups, ran, ids, maps, plan, scratch, threads, progress)
+        try:
+            work.go()
+        except DeviceOutOfMemory as error:
+            if lower is None:
+                raise
+            notes.append(
+                f"the GPU ran out of memory with sums on the {plan.place} in {plan.sums} ({error}): computed "
+                f"again with sums in {lower.place} in {lower.sums}"
+            )
+            ids[...] = 0
+            continue
+        except MemoryError as error:
+            raise OutOfMemory(
+                f"memory ran out, though {amount(plan.predicted_bytes)} were thought to be enough: other "
+                "programs may have taken it; set --max-memory to what may be used"
+            ) from error
+        break
+    seconds = {
+        "prepare": ready - start,
+        "network": work.network_seconds,
+        "finish": perf_counter() - ready - work.network_seconds,
+    }
+    total = sum(group.schedule.windows for group in groups)
+    skipped = sum(0 if one is None else int(one.size - np.count_nonzero(one)) for one in ran)
+    return Prediction(ids, seconds, WindowCount(total, skipped), plan, tuple(notes))
 
 
-def planned_bytes(volume: Volume, plan: Plan, probabilities: bool = False) -> int:
-    """Upper estimate of the memory in bytes that `segment` takes on top of the scan itself.
-
-    The network's own activations, which depend on the patch alone, are not in it.
-    """
-    native = int(np.prod(volume.geometry.shape))
-    network = int(np.prod(network_geometry(volume.geometry, plan.grid).shape))
-    patch = (*plan.patch, 1) if plan.dimensions == 2 else plan.patch
-    network = max(network, int(np.prod(patch)))
-    classes, channels = len(plan.class_ids), len(plan.channels)
-    # predict: data and its padded copy, summed logits and their contiguous crop, weights.
-    predicting = 4 * network * (2 * channels + 2 * classes + 1)
-    # restore: logits, then per class one restored array, its two neighbours, best, index and ids.
-    restoring = 4 * network * classes + native * (4 * 4 + 4)
-    if probabilities:
-        restoring += 4 * native * classes * 3
-    return max(predicting, restoring)
+def _alike(members: Sequence[Member], overlap: float | None) -> list[list[Member]]:
+    """Members in groups whose windows are the same, in the order in which they come first."""
+    groups: dict[Any, list[Member]] = {}
+    for member in members:
+        plan = member.plan
+        step = plan.inference.overlap if overlap is None else overlap
+        key = (plan.grid, window_size(plan), step, plan.inference.gaussian_sigma)
+        groups.setdefault(key, []).append(member)
+    return list(groups.values())
 
 
-def _check_memory(planned: int, allowed: int) -> None:
-    if planned > allowed:
-        raise OutOfMemory(
-            f"this scan and model need about {_amount(planned)}, --max-memory allows "
-            f"{_amount(allowed)}: raise the limit, crop the scan, or use a model with fewer classes"
+def _windows_to_run(group: Group, volume: Volume) -> NDArray[np.bool_] | None:
+    """Which windows are not empty (counts of windows along the array's axes); None if all must run."""
+    rules = {member.plan.inference.empty for member in group.members}
+    rule = rules.pop()
+    if rules or rule is None:
+        return None
+    empty = EmptyWindows(volume, group.geometry, rule, data=group.data)
+    ran = np.ones(group.schedule.counts, bool)
+    for at in group.schedule.steps():
+        ran[at] = not empty.is_empty(group.schedule.corner(at), group.schedule.patch)
+    return None if ran.all() else ran
+
+
+class _Pass:
+    """One attempt at a scan, with its sums kept as a memory plan says."""
+
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        ran: Sequence[NDArray[np.bool_] | None],
+        ids: Ids,
+        maps: Maps | None,
+        plan: MemoryPlan,
+        scratch: Path | None,
+        threads: int,
+        progress: Progress | None,
+    ) -> None:
+        self._groups, self._ran, self._ids, self._maps = groups, ran, ids, maps
+        self._plan, self._scratch, self._threads, self._progress = plan, scratch, threads, progress
+        self._names = frozenset() if maps is None else maps.names
+        self._done, self._total = 0, sum(group.schedule.windows for group in groups)
+        self._tools: ModuleType = finish
+        if plan.place == "device":
+            from medseg.inference.backends import torch_finish
+
+            self._tools = torch_finish
+        self.network_seconds = 0.0
+
+    def go(self) -> None:
+        """Run every window and write every voxel."""
+        opened: list[tuple[Sums, Store]] = []
+        try:
+            for group in self._groups:
+                opened.append(self._sums(group))
+            streams = [
+                self._stream(group, sums, ran)
+                for group, (sums, _), ran in zip(self._groups, opened, self._ran, strict=True)
+            ]
+            if len(self._groups) == 1:
+                for finished in streams[0]:
+                    self._write(self._groups[0], finished)
+            else:
+                self._join(streams)
+        finally:
+            for sums, store in opened:
+                sums.close()
+                store.close()
+
+    def _sums(self, group: Group) -> tuple[Sums, Store]:
+        if self._plan.place == "device":
+            return self._tools.sums_on_device(group, self._plan.sums)  # type: ignore[no-any-return]
+        kept = np.float32 if self._plan.sums == "f32" else np.float16
+        store: Store
+        if self._plan.place == "disk":
+            store = DiskStore(self._scratch, kept)
+        else:
+            store = MemoryStore(lambda shape: np.empty(shape, kept))
+        sums = Sums(
+            group.schedule, group.channels, group.weights, store, make=make_float32, threads=self._threads
+        )
+        return sums, store
+
+    def _stream(self, group: Group, sums: Sums, ran: NDArray[np.bool_] | None) -> Iterator[Finished]:
+        backends: list[Any] = [member.backend for member in group.members]
+        on_device = self._plan.place == "device"
+        forwards = [self._timed(backend.logits if on_device else backend) for backend in backends]
+        return run(
+            group.schedule,
+            lambda corners: group.logits(corners, forwards),
+            sums,
+            group.weights,
+            batch_size=group.batch_size,
+            ran=ran,
+            tick=self._tick,
         )
 
+    def _timed(self, forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def timed(batch: Any) -> Any:
+            start = perf_counter()
+            logits = forward(batch)
+            self.network_seconds += perf_counter() - start
+            return logits
 
-def _amount(number: int) -> str:
-    return f"{number / 1e9:.2f} GB" if number >= 1e8 else f"{number / 1e6:.3g} MB"
+        return timed
 
+    def _tick(self, windows: int) -> None:
+        self._done += windows
+        if self._progress is not None:
+            self._progress("predict", self._done, self._total)
 
-def _ids(logits: NDArray[np.float32], prepared: Prepared, plan: Plan) -> NDArray[np.unsignedinteger[Any]]:
-    """Label ids on the scan's grid. One class is restored at a time: only the best so far is kept."""
-    best = restore(logits[:1], prepared.geometry, prepared.native)[0].copy()
-    ids = np.zeros(best.shape, np.uint8 if max(plan.class_ids) <= 255 else np.uint16)
-    for channel, label_id in enumerate(plan.class_ids[1:], start=1):
-        here = restore(logits[channel : channel + 1], prepared.geometry, prepared.native)[0]
-        wins = here > best
-        ids[wins] = label_id
-        np.maximum(best, here, out=best)
-    return ids
+    def _write(self, group: Group, finished: Finished) -> None:
+        """Labels, and maps, of a finished box."""
+        box = group.schedule.native_box(finished.at)
+        assert box is not None  # boxes without voxels of the scan are not handed over
+        if finished.sums is None and not self._names:
+            return  # no window that ran came near: background, as it is already
+        logits = self._logits(group, finished)
+        if not self._names:
+            self._ids[box] = self._tools.decide(logits, group.schedule, finished.at, group.plan)
+            return
+        restored = self._tools.restore_box(logits, group.schedule, finished.at)
+        self._ids[box] = self._tools.ids_of(restored, group.plan, 0.0)
+        self._write_maps(box, self._tools.probabilities_of(restored, group.plan), group)
 
+    def _logits(self, group: Group, finished: Finished) -> Any:
+        sums = finished.sums
+        if sums is None:
+            size = (
+                axis.ends[t] - axis.keep[t] for axis, t in zip(group.schedule.axes, finished.at, strict=True)
+            )
+            sums = np.zeros((group.channels, *size), np.float32)
+        logits = self._tools.logits_of(sums, finished.weights, group.plan)
+        if self._names or len(self._groups) > 1:  # `decide` sees to it by itself
+            self._tools.check_numbers(logits, group.plan)
+        return logits
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    shares = np.exp(logits - logits.max(axis=0))
-    shares /= shares.sum(axis=0)
-    return np.asarray(shares, dtype=np.float32)
+    def _write_maps(self, box: Any, probabilities: Any, group: Group) -> None:
+        assert self._maps is not None
+        if "probabilities" in self._names:
+            self._maps.write("probabilities", box, self._tools.on_host(probabilities))
+        if "entropy" in self._names:
+            entropy = self._tools.entropy_of(probabilities, group.plan)
+            self._maps.write("entropy", box, self._tools.on_host(entropy))
+
+    def _join(self, streams: Sequence[Iterator[Finished]]) -> None:
+        """Several grids: run each a slab at a time, the one that is least far first, and join planes."""
+        plan, axis = self._groups[0].plan, self._groups[0].schedule.slowest_native_axis
+        members = sum(len(group.members) for group in self._groups)
+        shares = [len(group.members) / members for group in self._groups]
+        join = Join(self._ids.shape, axis, self._groups[0].channels, shares)
+        slabs = [self._slabs(group, stream) for group, stream in zip(self._groups, streams, strict=True)]
+        far = [0.0] * len(self._groups)
+        while min(far) < 1:
+            least = int(np.argmin(far))
+            group = self._groups[least]
+            for finished in next(slabs[least]):
+                box = group.schedule.native_box(finished.at)
+                assert box is not None
+                restored = self._tools.restore_box(self._logits(group, finished), group.schedule, finished.at)
+                probabilities = self._tools.on_host(self._tools.probabilities_of(restored, group.plan))
+                join.add(least, box, probabilities)
+            along = group.schedule.axes[group.schedule.native_axes[axis]]
+            step = round(far[least] * len(along.starts))
+            for box, probabilities in join.complete(along.native[step]):
+                self._ids[box] = finish.ids_of(probabilities, plan, 0.5)
+                self._write_maps(box, probabilities, group)
+            far[least] = (step + 1) / len(along.starts)
+        for stream in streams:
+            assert next(stream, None) is None  # counts the last windows; no box comes after the last slab
+
+    def _slabs(self, group: Group, stream: Iterator[Finished]) -> Iterator[Iterator[Finished]]:
+        """The boxes of a stream slab by slab; a slab may be empty."""
+        slow = group.schedule.order[0]
+        waiting: list[Finished] = []
+
+        def slab(step: int) -> Iterator[Finished]:
+            if waiting and waiting[0].at[slow] == step:
+                yield waiting.pop()
+            if waiting:
+                return
+            for finished in stream:
+                if finished.at[slow] != step:
+                    waiting.append(finished)
+                    return
+                yield finished
+
+        for step in range(len(group.schedule.axes[slow].starts)):
+            yield slab(step)

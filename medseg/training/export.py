@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from medseg.inference.sliding import Forward
+from medseg.inference.flips import Forward
 from medseg.io import read
 from medseg.models import ModelBundle, save_bundle
 from medseg.networks import tensors_of

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medseg.errors import MedsegError
-from medseg.inference.sliding import Forward
+from medseg.inference.flips import Forward
 from medseg.networks import build_network
 from medseg.plans import Plan
 from medseg.training.augment import augment

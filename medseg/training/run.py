@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from medseg.errors import PlanInvalid, UsageError
-from medseg.inference.sliding import flips_that_keep_sides
+from medseg.inference.flips import flips_that_keep_sides
 from medseg.inference.windows import window_starts
 from medseg.io import files
 from medseg.models import ModelBundle
@@ -30,6 +30,7 @@ from medseg.training.cache import build_cache
 from medseg.training.checkpoints import BEST, LAST, load_checkpoint
 from medseg.training.dataset import Dataset, read_dataset
 from medseg.training.devices import Device, choose_device
+from medseg.training.empty_rule import check_empty_rule, propose_empty_rule
 from medseg.training.export import TrainingFacts, export_bundle, half_precision, score_all
 from medseg.training.fingerprint import take_fingerprint
 from medseg.training.fit import FitSettings, OnStatus, Status, evaluating, fit, forward_of
@@ -132,6 +133,7 @@ def train(
     run, target = Path(out), choose_device(device)
     _check_call(target, devices, max_minutes)
     layers = _layers(config, overrides)
+    _refuse_regions(layers)
     the_plan = _resumed_plan(run, layers, fold) if resume else None
     every = _hold_back_every(layers) if the_plan is None else the_plan.hold_back_every
     parts = split(found.cases, fold, every)
@@ -236,6 +238,21 @@ def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Pr
         fingerprint, labels, dataset.name, memory_bytes=device.memory_bytes, on_gpu=device.kind == "cuda"
     )
     the_plan = Plan.checked(merged(proposed, layers), "plan")
+    given = layers.get("inference", {})
+    if "mirror_axes" not in given:  # test-time augmentation flips only what training flips
+        the_plan = _with_inference(the_plan, mirror_axes=the_plan.augmentation.flip_axes)
+    _refuse_unsafe_flips(the_plan)
+    if "empty" in given:
+        check_empty_rule(the_plan, kept, progress)
+        return the_plan
+    return _with_inference(the_plan, empty=propose_empty_rule(the_plan, kept, progress))
+
+
+def _with_inference(the_plan: Plan, **values: Any) -> Plan:
+    return the_plan.model_copy(update={"inference": the_plan.inference.model_copy(update=values)})
+
+
+def _refuse_unsafe_flips(the_plan: Plan) -> None:
     flips = the_plan.augmentation.flip_axes
     if unsafe := sorted(set(flips) - set(flips_that_keep_sides(the_plan, flips))):
         raise PlanInvalid(
@@ -243,7 +260,19 @@ def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Pr
             f"({', '.join(the_plan.label_set.names)}): leave it out, or give both sides of every sided label "
             f"and grid.orientation RAS"
         )
-    return the_plan
+    if untrained := sorted(set(the_plan.inference.mirror_axes) - set(flips)):
+        raise PlanInvalid(
+            f"inference.mirror_axes {list(the_plan.inference.mirror_axes)}: training does not flip along "
+            f"{untrained} (augmentation.flip_axes {list(flips)}): name them in both, or in neither"
+        )
+
+
+def _refuse_regions(layers: dict[str, Any]) -> None:
+    """A model with regions can be run, but not yet trained: the loss and the scores know only labels."""
+    if layers.get("regions"):
+        raise PlanInvalid(
+            "regions: training makes models of labels that exclude each other only: remove them from the plan"
+        )
 
 
 def _hold_back_every(layers: dict[str, Any]) -> int:

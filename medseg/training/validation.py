@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.evaluation.metrics import dice_per_label
-from medseg.inference.sliding import Forward, predict_logits
+from medseg.inference.flips import Forward
+from medseg.inference.sliding import predict_logits
 from medseg.plans import Plan
 from medseg.preprocess import prepare, restore
 from medseg.training.cache import CachedCase

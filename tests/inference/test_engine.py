@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from medseg.errors import InputRefused, OutOfMemory
+from medseg.errors import InputRefused, ModelRefused, OutOfMemory
 from medseg.geometry import Geometry
-from medseg.inference import segment
-from medseg.inference.engine import planned_bytes
+from medseg.inference import Member, Prediction
+from medseg.inference import segment as segment_with
+from medseg.inference.backends import Backend
+from medseg.inference.maps import Box
+from medseg.plans import Plan
 from medseg.volume import Volume
 from tests.threshold_model import OFFSETS, SLOPES, expected_classes, threshold_plan
 
@@ -29,6 +32,27 @@ class Lines:
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         column = (1, 3) + (1,) * (batch.ndim - 2)
         return SLOPES.reshape(column) * batch[:, :1] + OFFSETS.reshape(column)
+
+    def activation_bytes(self) -> int:
+        return 0
+
+
+def segment(volume: Volume, plan: Plan, backend: Backend, **options: Any) -> Prediction:
+    return segment_with(volume, [Member(plan, backend)], **options)
+
+
+class InMemory:
+    """Maps as arrays; every voxel must come exactly once."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int, *names: str) -> None:
+        self.names = frozenset(names)
+        self.probabilities = np.full((classes, *shape), np.nan, np.float32)
+        self.entropy = np.full(shape, np.nan, np.float32)
+
+    def write(self, name: str, box: Box, values: NDArray[np.float32]) -> None:
+        into = self.probabilities[(slice(None), *box)] if name == "probabilities" else self.entropy[box]
+        assert np.isnan(into).all()
+        into[...] = values
 
 
 def oblique(shape: tuple[int, int, int], spacing: tuple[float, float, float] = (0.7, 1.1, 2.3)) -> Geometry:
@@ -59,7 +83,7 @@ def test_labels_on_an_oblique_grid_are_what_every_voxel_deserves(
     prediction = segment(Volume(data[None], oblique(shape)), plan, Lines(), overlap=overlap, tta=tta)
     assert prediction.ids.dtype == np.uint8
     np.testing.assert_array_equal(prediction.ids, IDS[expected_classes(data)])
-    assert set(prediction.timings_s) == {"prepare", "predict", "restore"}
+    assert set(prediction.timings_s) == {"prepare", "network", "finish"}
 
 
 def test_labels_come_back_on_the_scans_grid_when_the_network_works_on_another() -> None:
@@ -87,18 +111,18 @@ def test_a_2d_plan_segments_an_image_and_every_slice_of_a_stack() -> None:
     )
 
 
-def test_probabilities_are_the_softmax_of_the_logits_and_agree_with_the_labels() -> None:
+def test_probabilities_and_entropy_are_those_of_the_logits_and_agree_with_the_labels() -> None:
     from scipy.special import softmax
+    from scipy.stats import entropy
 
     data = scan((9, 20, 7))
-    prediction = segment(
-        Volume(data[None], oblique((9, 20, 7))), threshold_plan(), Lines(), probabilities=True
-    )
+    maps = InMemory(data.shape, 3, "probabilities", "entropy")
+    prediction = segment(Volume(data[None], oblique((9, 20, 7))), threshold_plan(), Lines(), maps=maps)
     z = (data - data.mean()) / data.std()
     expected = softmax(SLOPES[:, None, None, None] * z + OFFSETS[:, None, None, None], axis=0)
-    assert prediction.probabilities is not None
-    np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
-    np.testing.assert_array_equal(IDS[prediction.probabilities.argmax(axis=0)], prediction.ids)
+    np.testing.assert_allclose(maps.probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(maps.entropy, entropy(expected, axis=0), atol=1e-5)
+    np.testing.assert_array_equal(IDS[maps.probabilities.argmax(axis=0)], prediction.ids)
 
 
 def test_ids_above_255_take_sixteen_bits() -> None:
@@ -121,14 +145,9 @@ def test_on_a_tie_the_class_first_in_the_plan_wins() -> None:
     np.testing.assert_array_equal(prediction.ids, np.where(data > data.mean(), 7, 0))
 
 
-def test_memory_is_planned_before_anything_is_computed_and_is_an_upper_bound() -> None:
-    import tracemalloc
-
+def test_a_scan_that_fits_no_plan_is_refused_before_anything_is_computed() -> None:
     shape = (60, 50, 40)
     volume = Volume(scan(shape)[None], oblique(shape))
-    plan = threshold_plan(patch=(16, 16, 16))
-    planned = planned_bytes(volume, plan)
-
     calls = []
 
     class Watched(Lines):
@@ -137,16 +156,23 @@ def test_memory_is_planned_before_anything_is_computed_and_is_an_upper_bound() -
             return super().__call__(batch)
 
     with pytest.raises(OutOfMemory, match=r"about .* [GM]B.*allows .* [GM]B.*raise the limit"):
-        segment(volume, plan, Watched(), max_memory=planned - 1)
+        segment(volume, threshold_plan(), Watched(), max_memory=1_000_000)
     assert calls == []
 
-    for probabilities in (False, True):
-        planned = planned_bytes(volume, plan, probabilities)
-        tracemalloc.start()
-        segment(volume, plan, Lines(), max_memory=planned, probabilities=probabilities)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert 0.4 * planned < peak <= planned
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_network_that_gives_no_numbers_is_refused(value: float, mapped: bool) -> None:
+    class Broken(Lines):
+        def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+            logits = super().__call__(batch)
+            logits[0, 1, 3, 3, 3] = value
+            return logits
+
+    data = scan((20, 15, 9))
+    maps = InMemory(data.shape, 3, "entropy") if mapped else None
+    with pytest.raises(ModelRefused, match="not numbers"):
+        segment(Volume(data[None], oblique(data.shape)), threshold_plan(), Broken(), maps=maps)
 
 
 def test_a_scan_that_does_not_fit_the_plan_is_refused_by_name() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import ModelRefused, UsageError
 from medseg.inference import predict_logits
-from medseg.inference.sliding import usable_mirror_axes
+from medseg.inference.flips import usable_mirror_axes
 from medseg.labels import LabelSet
 from medseg.plans import Plan, labels_as_specs
 

@@ -1,0 +1,215 @@
+"""Memory, planned before the first window: what a scan will take, and where its sums can wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from medseg.errors import OutOfMemory
+from medseg.inference.backends import DeviceBackend
+from medseg.inference.cells import free_disk
+from medseg.inference.process_memory import available_memory, peak_memory, used_memory
+from medseg.inference.schedule import Schedule
+from medseg.inference.stream import Group
+
+Place = Literal["device", "memory", "disk"]
+Precision = Literal["f32", "f16"]
+SUMS: tuple[str, ...] = ("auto", "f32", "f16")
+
+# What Python and the libraries take here and there while a scan is computed, measured: 30 to 60 MB.
+_SUNDRIES = 40 * 10**6
+_BYTES: dict[Precision, int] = {"f32": 4, "f16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Where sums are carried, in what, and what that takes.
+
+    Attributes
+    ----------
+    place
+        ``"device"`` (the GPU), ``"memory"``, or ``"disk"`` (a scratch file; the labels are the same).
+    sums
+        ``"f32"``, or ``"f16"``: half the memory, and labels differ where two classes are all but equal.
+    predicted_bytes
+        Peak memory of the process.
+    limit_bytes
+        What it was to stay under; None for no limit.
+    device_bytes
+        What is predicted on the GPU; None where none is used.
+    scratch_bytes
+        What the scratch file may take.
+    """
+
+    place: Place
+    sums: Precision
+    predicted_bytes: int
+    limit_bytes: int | None = None
+    device_bytes: int | None = None
+    scratch_bytes: int = 0
+
+
+def memory_plans(
+    groups: Sequence[Group],
+    *,
+    output_bytes: int,
+    maps: bool,
+    limit: int | None,
+    sums: str = "auto",
+    scratch: Path | None = None,
+    threads: int = 1,
+) -> list[MemoryPlan]:
+    """The plans that fit, the best first: on the GPU, in memory, on disk; half precision last.
+
+    ``sums`` other than ``auto`` settles the precision. Batch and precision of the network are the
+    model's and the user's business and are never changed here.
+
+    Parameters
+    ----------
+    groups
+        Of members, their scans prepared: what those take is in use already.
+    output_bytes
+        Of the label map, and of maps that are kept in memory.
+    maps
+        Whether probabilities or entropy are wanted.
+    limit
+        Bytes that the process may take at its peak; None takes what the system has free.
+    threads
+        Processors that add sums up.
+
+    Raises
+    ------
+    OutOfMemory
+        If none fits.
+    """
+    used = used_memory()
+    free = available_memory()
+    room = limit if limit is not None else None if free is None else used + free
+    disk = free_disk(scratch)
+    precisions: list[Precision] = ["f32", "f16"] if sums == "auto" else ["f16" if sums == "f16" else "f32"]
+    plans = []
+    for precision in precisions:
+        for place in ("device", "memory", "disk"):
+            if place != "device" or _on_device(groups):
+                plans.append(_plan(groups, place, precision, used + output_bytes, maps, limit, threads))
+    fitting = [plan for plan in plans if _fits(plan, room, disk, groups)]
+    if not fitting:
+        least = min(plans, key=lambda plan: plan.predicted_bytes)
+        what = "--max-memory allows" if limit is not None else "there are"
+        disk_too = "" if least.scratch_bytes <= disk else f", and {amount(least.scratch_bytes)} of disk"
+        raise OutOfMemory(
+            f"this scan and model need about {amount(least.predicted_bytes)}{disk_too}, {what} "
+            f"{amount(room or 0)}: raise the limit, crop the scan, name a disk with room by --scratch, or "
+            "use a model with a smaller patch or fewer classes"
+        )
+    return fitting
+
+
+def amount(number: int) -> str:
+    """Bytes as people say them."""
+    return f"{number / 1e9:.2f} GB" if number >= 1e8 else f"{number / 1e6:.3g} MB"
+
+
+def _plan(
+    groups: Sequence[Group],
+    place: Place,
+    precision: Precision,
+    used: int,
+    maps: bool,
+    limit: int | None,
+    threads: int,
+) -> MemoryPlan:
+    parts = [_Parts.of(group, precision, maps, threads) for group in groups]
+    sums = sum(part.carried + part.in_hand for part in parts)
+    staged = sum(part.staged + part.in_hand for part in parts)
+    networks = sum(part.networks for part in parts)
+    boxes = max(part.boxes for part in parts)
+    joined = _joined_bytes(groups) if len(groups) > 1 else 0
+    host = {"device": boxes, "memory": networks + sums + boxes, "disk": networks + staged + boxes}[place]
+    return MemoryPlan(
+        place=place,
+        sums=precision,
+        predicted_bytes=max(peak_memory(), used + host + joined + _SUNDRIES),
+        limit_bytes=limit,
+        device_bytes=sums + networks + boxes if place == "device" else None,
+        scratch_bytes=sum(part.carried for part in parts) if place == "disk" else 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Bytes that one group takes: carried from slab to slab and row to row, in hand, and so on."""
+
+    carried: int
+    staged: int
+    in_hand: int
+    networks: int
+    boxes: int
+
+    @classmethod
+    def of(cls, group: Group, precision: Precision, maps: bool, threads: int) -> _Parts:
+        schedule, channels = group.schedule, group.channels
+        slow, middle, fast = (schedule.axes[axis] for axis in schedule.order)
+        kept = channels * _BYTES[precision]
+        slab = slow.carried * middle.size * fast.size
+        row = slow.worked * middle.carried * fast.size
+        # Of the row's end, what goes on to the next slab takes the place of what that slab has used.
+        carried = slab + max(row - slow.carried * middle.carried * fast.size, 0)
+        tiles = slow.carried * middle.worked * fast.worked + slow.worked * middle.carried * fast.worked
+        worked = slow.worked * middle.worked * fast.worked
+        patch = int(np.prod(schedule.patch))
+        in_hand = channels * slow.worked * middle.worked * fast.carried * 2
+        in_hand += channels * slow.finished * middle.finished * fast.finished
+        in_hand += min(threads, channels) * (worked + patch)
+        batch = patch * group.batch_size
+        networks = sum(member.backend.activation_bytes() for member in group.members)
+        networks += 4 * batch * 2 * len(group.plan.channels)
+        networks += 4 * batch * channels * 2 if group.averaged else 0
+        return cls(
+            carried=kept * carried,
+            staged=2 * kept * tiles,
+            in_hand=4 * in_hand,
+            networks=networks,
+            boxes=native_box_voxels(schedule) * 4 * ((3 * channels if maps else 0) + 5),
+        )
+
+
+def native_box_voxels(schedule: Schedule) -> int:
+    """Voxels of the scan's own grid that one step finishes at most."""
+    most = (max(s.stop - s.start for s in schedule.axes[axis].native) for axis in schedule.native_axes)
+    return int(np.prod(list(most)))
+
+
+def _joined_bytes(groups: Sequence[Group]) -> int:
+    """Planes of the scan's own grid whose probabilities wait for the other groups."""
+    schedule = groups[0].schedule
+    axis = schedule.native_axes.index(schedule.order[0])
+    planes = sum(
+        max(s.stop - s.start for s in group.schedule.axes[group.schedule.native_axes[axis]].native)
+        for group in groups
+    )
+    across = [schedule.axes[a].table.low.size for n, a in enumerate(schedule.native_axes) if n != axis]
+    return 4 * groups[0].channels * planes * int(np.prod(across))
+
+
+def _on_device(groups: Sequence[Group]) -> bool:
+    return all(
+        isinstance(member.backend, DeviceBackend) and member.backend.device_memory() is not None
+        for group in groups
+        for member in group.members
+    )
+
+
+def _fits(plan: MemoryPlan, room: int | None, disk: int, groups: Sequence[Group]) -> bool:
+    if plan.device_bytes is not None:
+        for group in groups:
+            for member in group.members:
+                assert isinstance(member.backend, DeviceBackend)  # `_on_device` saw to it
+                memory = member.backend.device_memory()
+                if memory is None or plan.device_bytes > memory[0]:
+                    return False
+    return (room is None or plan.predicted_bytes <= room) and plan.scratch_bytes <= disk

@@ -1,0 +1,247 @@
+"""Sums of overlapping windows, of which only what later windows overlap is kept.
+
+Between two windows three things are carried: the end of the last window (to the next in the row), the
+end of the last row, and the end of the last slab. Everything else has been handed over and dropped.
+Written for numpy and torch alike: on a GPU the sums stay there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import OutOfMemory
+from medseg.inference.cells import Cells, Region, Store
+from medseg.inference.schedule import Schedule, Step
+
+Make = Callable[[tuple[int, ...]], Any]
+
+
+def make_float32(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """An array of arbitrary values."""
+    return np.empty(shape, np.float32)
+
+
+class Sums:
+    """The running sums of logits times window weights.
+
+    Call `add` once per window, in the order of ``schedule.steps()``.
+
+    Parameters
+    ----------
+    schedule
+        The windows.
+    channels
+        K, the network's output channels.
+    weights
+        float32 (*patch), or None where windows do not overlap.
+    store
+        Keeps what is carried from slab to slab and from row to row, in its own type of number.
+    xp
+        `numpy` or `torch`.
+    make
+        Makes a float32 array of a shape; its values are arbitrary.
+    threads
+        Processors to share the channels among. With torch 1: a GPU adds all channels at once.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        channels: int,
+        weights: Any,
+        store: Store,
+        *,
+        xp: Any = np,
+        make: Make = make_float32,
+        threads: int = 1,
+    ) -> None:
+        self._schedule, self._weights, self._xp, self._channels = schedule, weights, xp, channels
+        slow, middle, fast = self._axes = tuple(schedule.axes[axis] for axis in schedule.order)
+        cuts = [{*axis.keep, *axis.stops} for axis in (middle, fast)]
+        self._slabs = Cells(cuts, store)
+        # The end of a row is kept in layers as thick as what goes from slab to slab, so that either can
+        # take memory that the other has done with.
+        self._layer = slow.carried if 4 * slow.carried >= slow.worked else slow.worked
+        self._rows = Cells([set(range(0, slow.worked + self._layer, self._layer)), cuts[1]], store)
+        self._row_end: Any = None
+        self._groups = _groups(channels, threads if xp is np else 1)
+        self._together = 1 if xp is np else channels
+        worked = slow.worked * middle.worked * fast.worked
+        self._scratch = [
+            (
+                make((self._together * worked,)),
+                make((self._together, *schedule.patch)) if weights is not None else None,
+            )
+            for _ in self._groups
+        ]
+        self._finished = make((channels * slow.finished * middle.finished * fast.finished,))
+        carried = channels * slow.worked * middle.worked * fast.carried
+        self._ends = [make((carried,)), make((carried,))] if carried else []
+        self._pool = ThreadPoolExecutor(len(self._groups)) if len(self._groups) > 1 else None
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def add(self, at: Step, logits: Any) -> Any:
+        """Add a window, and return what is finished by it.
+
+        Parameters
+        ----------
+        at
+            The window's step along the array's axes.
+        logits
+            float32 (K, *patch); None for a window that was skipped.
+
+        Returns
+        -------
+        float32 (K, x, y, z): the sums of the box from ``keep[t]`` to ``ends[t]`` along each axis, in memory
+        that the next call uses again; None where no window that ran touches the box.
+
+        Raises
+        ------
+        OutOfMemory
+            If a sum is too large for half precision.
+        """
+        slow, middle, fast = self._axes
+        a, b, c = (at[axis] for axis in self._schedule.order)
+        # The box in hand, in the scan: from what is still needed to the end of the window.
+        (ka, ua, to_a), (kb, ub, to_b), (kc, uc, to_c) = (
+            (axis.keep[t], axis.stops[t], axis.keep[t + 1] if t + 1 < len(axis.keep) else axis.stops[t])
+            for axis, t in zip(self._axes, (a, b, c), strict=True)
+        )
+        # Up to here it holds sums of the windows before; what lies past is new to the row, the slab or all.
+        ready_a = slow.stops[a - 1] if a else ka
+        ready_b = middle.stops[b - 1] if b else kb
+        ready_c = fast.stops[c - 1] if c else kc
+        layers = slice(0, -(-(ua - ka) // self._layer) * self._layer)
+        new_row = (layers, slice(ready_c, uc))
+        new_to_slab = (slice(ready_b, ub), slice(ready_c, uc))
+        from_row = self._rows.take(new_row) if b else []
+        from_slab = self._slabs.take(new_to_slab) if a else []
+        before = self._row_end if c else None
+        self._row_end = None
+        if logits is None and before is None and not from_row and not from_slab:
+            return None
+
+        # What leaves it: a finished box, the row's end, and what the next row and the next slab want.
+        old_row = (layers, slice(kc, to_c))
+        old_in_slab = (slice(kb, to_b), slice(kc, to_c))
+        end = None
+        if to_c < uc:
+            self._ends.reverse()
+            end = self._view(self._ends[0], (ua - ka, ub - kb, uc - to_c), self._channels)
+        size = (slow.ends[a] - ka, middle.ends[b] - kb, fast.ends[c] - kc)
+        finished = self._view(self._finished, size, self._channels)
+        to_row = self._rows.make(old_row, self._row_shape) if to_b < ub else []
+        to_slab = self._slabs.make(old_in_slab, self._slab_shape) if to_a < ua else []
+
+        sources = [] if before is None else [(before, self._at(c=slice(ready_c - kc)))]
+        for (planes, columns), array in from_row:
+            planes = slice(planes.start, min(planes.stop, ua - ka))
+            place = self._at(planes, slice(ready_b - kb), _moved(columns, ready_c - kc))
+            sources.append((self._part(array, planes, slice(ready_b - kb)), place))
+        for (rows, columns), array in from_slab:
+            place = self._at(slice(ready_a - ka), _moved(rows, ready_b - kb), _moved(columns, ready_c - kc))
+            sources.append((self._part(array, slice(ready_a - ka)), place))
+        window = self._at(
+            *(
+                slice(axis.starts[t] - axis.keep[t], None)
+                for axis, t in zip(self._axes, (a, b, c), strict=True)
+            )
+        )
+        targets = [(finished, self._at(*(slice(length) for length in size)))]
+        if end is not None:
+            targets.append((end, self._at(c=slice(to_c - kc, None))))
+        for (planes, columns), array in to_row:
+            planes = slice(planes.start, min(planes.stop, ua - ka))
+            place = self._at(planes, slice(to_b - kb, None), columns)
+            targets.append((self._part(array, planes, slice(ub - to_b)), place))
+        for (rows, columns), array in to_slab:
+            place = self._at(slice(to_a - ka, None), rows, columns)
+            targets.append((self._part(array, slice(ua - to_a)), place))
+
+        def work(group: int) -> None:
+            flat, weighted = self._scratch[group]
+            box = self._view(flat, (ua - ka, ub - kb, uc - kc), self._together)
+            for start in range(*self._groups[group], self._together):
+                k = slice(start, start + self._together)
+                box[...] = 0
+                for array, place in sources:
+                    box[place] = array[k]
+                if logits is not None and weighted is None:
+                    box[window] += logits[k]
+                elif logits is not None:
+                    box[window] += self._xp.multiply(logits[k], self._weights, out=weighted)
+                for array, place in targets:
+                    array[k] = box[place]
+
+        self._run(work)
+        self._rows.free(from_row)
+        self._slabs.free(from_slab)
+        self._rows.put(old_row, to_row)
+        self._slabs.put(old_in_slab, to_slab)
+        self._row_end = end
+        return finished
+
+    def _run(self, work: Callable[[int], None]) -> None:
+        def guarded(group: int) -> None:
+            with np.errstate(over="raise"):  # a sum that half precision cannot hold must not become infinite
+                work(group)
+
+        try:
+            if self._pool is None:
+                guarded(0)
+            else:
+                list(self._pool.map(guarded, range(len(self._groups))))
+        except FloatingPointError as error:
+            raise OutOfMemory(
+                "this network's logits are too large for half-precision sums: allow more memory, or ask for "
+                "sums in f32"
+            ) from error
+
+    def _view(self, flat: Any, size: Sequence[int], channels: int) -> Any:
+        """The first part of a flat array as (channels, x, y, z), sizes given in the order of the loops."""
+        shape = (channels, *self._place(*size))
+        return flat[: int(np.prod(shape))].reshape(shape)
+
+    def _row_shape(self, cell: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of what one cell of a row's end holds; all cells are as thick, whatever they hold."""
+        layer, columns = cell
+        return self._channels, *self._place(layer, self._axes[1].carried, columns)
+
+    def _slab_shape(self, cell: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of what one cell of a slab's end holds."""
+        return self._channels, *self._place(self._axes[0].carried, *cell)
+
+    def _part(self, array: Any, planes: slice, rows: slice = slice(None)) -> Any:
+        """The first planes and rows of a cell's array: as many as are in use."""
+        return array[self._at(slice(planes.stop - (planes.start or 0)), rows)]
+
+    def _place(self, *size: int) -> tuple[int, int, int]:
+        """Sizes in the order of the loops as sizes in the order of the array."""
+        by_axis = dict(zip(self._schedule.order, size, strict=True))
+        return by_axis[0], by_axis[1], by_axis[2]
+
+    def _at(self, a: slice = slice(None), b: slice = slice(None), c: slice = slice(None)) -> Region:
+        """An index (all channels, x, y, z) from slices in the order of the loops."""
+        by_axis = dict(zip(self._schedule.order, (a, b, c), strict=True))
+        return slice(None), by_axis[0], by_axis[1], by_axis[2]
+
+
+def _groups(channels: int, threads: int) -> list[tuple[int, int]]:
+    """Channels shared among threads: first and last plus one of each."""
+    count = max(1, min(threads, channels))
+    edges = [round(channels * n / count) for n in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
