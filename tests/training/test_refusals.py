@@ -27,6 +27,9 @@ QUIET = pytest.mark.filterwarnings("ignore:.*")  # torch's exporter and fabric w
         (("hold_back_every=5.0",), {}, "whole number"),
         (("augmentation.rotation_degrees=[15]",), {}, r"needs 3 angle\(s\)"),
         (("augmentation.scale=[0,1]",), {}, "above 0"),
+        (("inference.mirror_axes=[0,2]",), {}, r"does not flip along \[2\]"),
+        (("regions=[{name: all, labels: [1, 4], paints: 1}]",), {}, "exclude each other"),
+        (("inference.empty={channel: 1, below: 0}",), {}, "there are 1 channels"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_the_folder_is_taken(
@@ -79,6 +82,9 @@ def test_a_flip_that_would_swap_sides_is_refused(decathlon, tmp_path):
     facts["labels"] = {"0": "background", "1": "left ball", "4": "right ball"}
     (data / "dataset.json").write_text(json.dumps(facts))
     assert medseg.plan(data).augmentation.flip_axes == (0,)
+    assert medseg.plan(data).inference.mirror_axes == (0,)
+    # Test-time augmentation follows what training does.
+    assert medseg.plan(data, overrides=("augmentation.flip_axes=[]",)).inference.mirror_axes == ()
     with pytest.raises(PlanInvalid, match="wrong side"):  # axis 0 as stored is any direction
         medseg.plan(data, overrides=("grid.orientation=null",))
 
