@@ -48,6 +48,7 @@ def threshold_plan(
             "patch": patch,
             "grid": GridPlan(spacing_mm=spacing_mm),
             "network": {"strides": ((1,) * dimensions,) * 3, "features": (1, 1, 1), "deep_supervision": 0},
+            "augmentation": {"flip_axes": mirror_axes},
             "inference": InferencePlan(mirror_axes=mirror_axes),
         }
     )

@@ -26,6 +26,7 @@ from medseg.inference.maps import Maps
 from medseg.inference.memory import SUMS, MemoryPlan, amount, memory_plans
 from medseg.inference.stream import Finished, Group, Member, run, window_size
 from medseg.inference.sums import Sums, make_float32
+from medseg.inference.threads import Threads
 from medseg.volume import Volume
 
 Progress = Callable[[str, int, int], None]
@@ -161,6 +162,8 @@ def segment(
                 f"again with sums in {lower.place} in {lower.sums}"
             )
             ids[...] = 0
+            if maps is not None:
+                maps.restart()
             continue
         except MemoryError as error:
             raise OutOfMemory(
@@ -217,7 +220,8 @@ class _Pass:
         progress: Progress | None,
     ) -> None:
         self._groups, self._ran, self._ids, self._maps = groups, ran, ids, maps
-        self._plan, self._scratch, self._threads, self._progress = plan, scratch, threads, progress
+        self._plan, self._scratch, self._progress = plan, scratch, progress
+        self._threads = Threads(threads)
         self._names = frozenset() if maps is None else maps.names
         self._done, self._total = 0, sum(group.schedule.windows for group in groups)
         self._tools: ModuleType = finish
@@ -231,8 +235,7 @@ class _Pass:
         """Run every window and write every voxel."""
         opened: list[tuple[Sums, Store]] = []
         try:
-            for group in self._groups:
-                opened.append(self._sums(group))
+            opened += [self._sums(group) for group in self._groups]
             streams = [
                 self._stream(group, sums, ran)
                 for group, (sums, _), ran in zip(self._groups, opened, self._ran, strict=True)
@@ -243,8 +246,8 @@ class _Pass:
             else:
                 self._join(streams)
         finally:
-            for sums, store in opened:
-                sums.close()
+            self._threads.close()
+            for _, store in opened:
                 store.close()
 
     def _sums(self, group: Group) -> tuple[Sums, Store]:
@@ -297,7 +300,9 @@ class _Pass:
             return  # no window that ran came near: background, as it is already
         logits = self._logits(group, finished)
         if not self._names:
-            self._ids[box] = self._tools.decide(logits, group.schedule, finished.at, group.plan)
+            self._ids[box] = self._tools.decide(
+                logits, group.schedule, finished.at, group.plan, self._threads
+            )
             return
         restored = self._tools.restore_box(logits, group.schedule, finished.at)
         self._ids[box] = self._tools.ids_of(restored, group.plan, 0.0)
@@ -316,7 +321,8 @@ class _Pass:
         return logits
 
     def _write_maps(self, box: Any, probabilities: Any, group: Group) -> None:
-        assert self._maps is not None
+        if self._maps is None:
+            return
         if "probabilities" in self._names:
             self._maps.write("probabilities", box, self._tools.on_host(probabilities))
         if "entropy" in self._names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import ModelRefused
 from medseg.inference.schedule import Schedule, Step
+from medseg.inference.threads import Threads
 from medseg.plans import Plan
 from medseg.preprocess import AxisTable, take_along
 
@@ -17,6 +19,8 @@ Labels = NDArray[np.unsignedinteger[Any]]
 
 # The logit, of any structure, where no window looked: 0 for background. Its probability is 1e-13.
 UNSEEN_LOGIT = -30.0
+# Planes of classes below which sharing a box among threads costs more than it gives.
+_WORTH_SHARING = 64
 # Interpolation rounds: a blend of two values may exceed the larger of them by this share of their size.
 _ROUNDING = 1e-6
 
@@ -52,13 +56,22 @@ def local_tables(schedule: Schedule, at: Step) -> tuple[AxisTable, AxisTable, Ax
 
 def restore_box(logits: Array, schedule: Schedule, at: Step) -> Array:
     """Logits (K, x, y, z) of a step's box to (K, i, j, k) of its box of the scan's own grid."""
-    moved = logits.transpose(0, *(axis + 1 for axis in schedule.native_axes))
-    for axis, table in enumerate(local_tables(schedule, at)):
+    return _taken(_turned(logits, schedule), local_tables(schedule, at))
+
+
+def _turned(logits: Array, schedule: Schedule) -> Array:
+    return logits.transpose(0, *(axis + 1 for axis in schedule.native_axes))
+
+
+def _taken(moved: Array, tables: Sequence[AxisTable]) -> Array:
+    for axis, table in enumerate(tables):
         moved = take_along(moved, axis + 1, table)
     return moved
 
 
-def decide(logits: Array, schedule: Schedule, at: Step, plan: Plan) -> Labels | np.integer[Any] | int:
+def decide(
+    logits: Array, schedule: Schedule, at: Step, plan: Plan, threads: Threads | None = None
+) -> Labels | int:
     """Label ids (i, j, k) of a step's box on the scan's own grid; one id where all of it is the same.
 
     Linear interpolation is a convex combination: a class can win inside the box only if its largest
@@ -74,13 +87,17 @@ def decide(logits: Array, schedule: Schedule, at: Step, plan: Plan) -> Labels | 
     slack = _ROUNDING * max(float(-low.min()), float(high.max()), 0.0)
     if plan.regions:
         return _paint(logits, schedule, at, plan, low > slack, high > -slack)
-    able = np.flatnonzero(high >= low.max() - slack)
+    able, ids = np.flatnonzero(high >= low.max() - slack), plan.class_ids
     if able.size == 1:
-        return plan.class_ids[int(able[0])]
-    return largest(
-        (restore_box(logits[c : c + 1], schedule, at)[0] for c in able),
-        [plan.class_ids[int(c)] for c in able],
-    )
+        return ids[int(able[0])]
+    moved, tables = _turned(logits, schedule), local_tables(schedule, at)
+
+    def part(tables: Sequence[AxisTable]) -> Labels:
+        return largest((_taken(moved[c : c + 1], tables)[0] for c in able), [ids[int(c)] for c in able])
+
+    if threads is None or threads.count == 1 or able.size * tables[0].low.size < _WORTH_SHARING:
+        return part(tables)
+    return np.concatenate(threads.map(part, [(one, *tables[1:]) for one in tables[0].split(threads.count)]))
 
 
 def check_numbers(logits: Array, plan: Plan) -> tuple[Array, Array]:

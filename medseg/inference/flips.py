@@ -16,13 +16,14 @@ Forward = Callable[[NDArray[np.float32]], Any]
 
 
 def usable_mirror_axes(plan: Plan) -> tuple[int, ...]:
-    """The plan's mirror axes along which a flip leaves no label on the wrong side.
+    """The plan's mirror axes that it was trained with, and along which no label lands on the wrong side.
 
     Labels in left/right pairs are swapped back where the left-right axis is known (axis 0 of a RAS
     grid). A label that names a side but has no partner, or sided labels on a grid whose axes have no
     anatomical meaning, forbid the flip.
     """
-    return flips_that_keep_sides(plan, plan.inference.mirror_axes)
+    trained = set(plan.augmentation.flip_axes)
+    return flips_that_keep_sides(plan, [axis for axis in plan.inference.mirror_axes if axis in trained])
 
 
 def flips_that_keep_sides(plan: Plan, axes: Sequence[int]) -> tuple[int, ...]:
@@ -49,7 +50,7 @@ def with_flips(forward: Forward, plan: Plan, mirror_axes: Sequence[int]) -> Forw
     if forbidden:
         raise UsageError(
             f"mirror axes {sorted(forbidden)}: model {plan.name!r} allows {list(usable_mirror_axes(plan))} "
-            "(its plan's inference.mirror_axes, less those that would swap sides)"
+            "(its plan's inference.mirror_axes that it was trained with, less those that would swap sides)"
         )
     flat = plan.dimensions == 2
     flips = [f for n in range(len(mirror_axes) + 1) for f in itertools.combinations(sorted(mirror_axes), n)]
@@ -82,7 +83,7 @@ def swapped_channels(plan: Plan) -> list[int]:
     if not plan.regions:
         return [plan.class_ids.index(partner.get(i, i)) for i in plan.class_ids]
     parts, turned = _regions(plan)
-    return [parts.index(part) for part in turned]
+    return [n if part == parts[n] else parts.index(part) for n, part in enumerate(turned)]
 
 
 def _regions_have_partners(plan: Plan) -> bool:

@@ -164,7 +164,7 @@ class _Parts:
         patch = int(np.prod(schedule.patch))
         in_hand = channels * slow.worked * middle.worked * fast.carried * 2
         in_hand += channels * slow.finished * middle.finished * fast.finished
-        in_hand += min(threads, channels) * (worked + patch)
+        in_hand += min(threads, channels) * worked
         batch = patch * group.batch_size
         networks = sum(member.backend.activation_bytes() for member in group.members)
         networks += 4 * batch * 2 * len(group.plan.channels)
@@ -180,8 +180,8 @@ class _Parts:
 
 def native_box_voxels(schedule: Schedule) -> int:
     """Voxels of the scan's own grid that one step finishes at most."""
-    most = (max(s.stop - s.start for s in schedule.axes[axis].native) for axis in schedule.native_axes)
-    return int(np.prod(list(most)))
+    i, j, k = (max(s.stop - s.start for s in schedule.axes[axis].native) for axis in schedule.native_axes)
+    return i * j * k
 
 
 def _joined_bytes(groups: Sequence[Group]) -> int:

@@ -83,19 +83,15 @@ def predict_logits(
             progress("predict", done, windows.windows)
 
     sums = Sums(windows, channels, weights, MemoryStore(make_float32))
-    try:
-        for finished in run(windows, logits, sums, weights, batch_size=batch_size, tick=tick):
-            box = windows.native_box(finished.at)
-            assert box is not None  # boxes without voxels are not handed over
-            inside = (
-                slice(part.start + axis.pad - axis.keep[t], part.stop + axis.pad - axis.keep[t])
-                for part, axis, t in zip(box, windows.axes, finished.at, strict=True)
-            )
-            whole[(slice(None), *box)] = logits_of(finished.sums, finished.weights, plan)[
-                (slice(None), *inside)
-            ]
-    finally:
-        sums.close()
+    for finished in run(windows, logits, sums, weights, batch_size=batch_size, tick=tick):
+        box = windows.native_box(finished.at)
+        assert box is not None  # boxes without voxels are not handed over
+        inside = (
+            slice(part.start + axis.pad - axis.keep[t], part.stop + axis.pad - axis.keep[t])
+            for part, axis, t in zip(box, windows.axes, finished.at, strict=True)
+        )
+        found = logits_of(finished.sums, finished.weights, plan)
+        whole[(slice(None), *box)] = found[(slice(None), *inside)]
     return whole
 
 

@@ -8,7 +8,6 @@ Written for numpy and torch alike: on a GPU the sums stay there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from medseg.errors import OutOfMemory
 from medseg.inference.cells import Cells, Region, Store
 from medseg.inference.schedule import Schedule, Step
+from medseg.inference.threads import Threads
 
 Make = Callable[[tuple[int, ...]], Any]
 
@@ -47,7 +47,7 @@ class Sums:
     make
         Makes a float32 array of a shape; its values are arbitrary.
     threads
-        Processors to share the channels among. With torch 1: a GPU adds all channels at once.
+        To share the channels among. With torch there are none: a GPU adds all channels at once.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Sums:
         *,
         xp: Any = np,
         make: Make = make_float32,
-        threads: int = 1,
+        threads: Threads | None = None,
     ) -> None:
         self._schedule, self._weights, self._xp, self._channels = schedule, weights, xp, channels
         slow, middle, fast = self._axes = tuple(schedule.axes[axis] for axis in schedule.order)
@@ -70,25 +70,14 @@ class Sums:
         self._layer = slow.carried if 4 * slow.carried >= slow.worked else slow.worked
         self._rows = Cells([set(range(0, slow.worked + self._layer, self._layer)), cuts[1]], store)
         self._row_end: Any = None
-        self._groups = _groups(channels, threads if xp is np else 1)
+        self._threads = threads or Threads(1)
+        self._groups = _groups(channels, self._threads.count if xp is np else 1)
         self._together = 1 if xp is np else channels
         worked = slow.worked * middle.worked * fast.worked
-        self._scratch = [
-            (
-                make((self._together * worked,)),
-                make((self._together, *schedule.patch)) if weights is not None else None,
-            )
-            for _ in self._groups
-        ]
+        self._scratch = [make((self._together * worked,)) for _ in self._groups]
         self._finished = make((channels * slow.finished * middle.finished * fast.finished,))
         carried = channels * slow.worked * middle.worked * fast.carried
         self._ends = [make((carried,)), make((carried,))] if carried else []
-        self._pool = ThreadPoolExecutor(len(self._groups)) if len(self._groups) > 1 else None
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
 
     def add(self, at: Step, logits: Any) -> Any:
         """Add a window, and return what is finished by it.
@@ -168,18 +157,22 @@ class Sums:
             place = self._at(slice(to_a - ka, None), rows, columns)
             targets.append((self._part(array, slice(ua - to_a)), place))
 
+        whole = logits is not None and all(
+            axis.starts[t] == axis.keep[t] for axis, t in zip(self._axes, (a, b, c), strict=True)
+        )
+
         def work(group: int) -> None:
-            flat, weighted = self._scratch[group]
-            box = self._view(flat, (ua - ka, ub - kb, uc - kc), self._together)
+            box = self._view(self._scratch[group], (ua - ka, ub - kb, uc - kc), self._together)
             for start in range(*self._groups[group], self._together):
                 k = slice(start, start + self._together)
-                box[...] = 0
-                for array, place in sources:
-                    box[place] = array[k]
-                if logits is not None and weighted is None:
-                    box[window] += logits[k]
+                if not whole:
+                    box[...] = 0
+                if logits is not None and self._weights is None:
+                    box[window] = logits[k]
                 elif logits is not None:
-                    box[window] += self._xp.multiply(logits[k], self._weights, out=weighted)
+                    self._xp.multiply(logits[k], self._weights, out=box[window])
+                for array, place in sources:
+                    box[place] += array[k]
                 for array, place in targets:
                     array[k] = box[place]
 
@@ -192,15 +185,9 @@ class Sums:
         return finished
 
     def _run(self, work: Callable[[int], None]) -> None:
-        def guarded(group: int) -> None:
-            with np.errstate(over="raise"):  # a sum that half precision cannot hold must not become infinite
-                work(group)
-
         try:
-            if self._pool is None:
-                guarded(0)
-            else:
-                list(self._pool.map(guarded, range(len(self._groups))))
+            # A sum that half precision cannot hold must not become infinite.
+            self._threads.map(work, range(len(self._groups)), over="raise")
         except FloatingPointError as error:
             raise OutOfMemory(
                 "this network's logits are too large for half-precision sums: allow more memory, or ask for "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,14 @@ class AxisTable:
     low: NDArray[np.intp]
     high: NDArray[np.intp]
     weight: NDArray[np.float32] | None
+
+    def split(self, count: int) -> list[AxisTable]:
+        """The table in ``count`` runs of target indices, fewer where there are not as many."""
+        edges = np.unique(np.linspace(0, self.low.size, count + 1).round().astype(int))
+        return [
+            AxisTable(self.low[a:b], self.high[a:b], None if self.weight is None else self.weight[a:b])
+            for a, b in pairwise(edges)
+        ]
 
 
 def axis_tables(source: Geometry, target: Geometry) -> tuple[tuple[int, int, int], list[AxisTable]]:

@@ -30,6 +30,7 @@ def plan_for(patch: Sequence[int], names: dict[int, str] | None = None, **values
             "labels": [spec.model_dump() for spec in labels_as_specs(LabelSet.from_names(names or {3: "a"}))],
             "patch": tuple(patch),
             "network": {"strides": ((1,) * dimensions,) * 3, "features": (1, 1, 1), "deep_supervision": 0},
+            "augmentation": {"flip_axes": values.get("inference", {}).get("mirror_axes", ())},
             **values,
         }
     )
