@@ -91,7 +91,7 @@ class DiskStore:
             where = folder or tempfile.gettempdir()
             raise WriteFailed(f"{where}: no scratch file can be made there: {error.strerror}") from error
         self._where = str(folder or tempfile.gettempdir())
-        self._end = 0
+        self.size = 0  # of the file
         self._holes: dict[int, list[int]] = defaultdict(list)
 
     def make(self, shape: Shape) -> Any:
@@ -99,9 +99,8 @@ class DiskStore:
 
     def put(self, array: Any) -> tuple[int, Shape]:
         holes = self._holes[array.nbytes]
-        offset = holes.pop() if holes else self._end
-        if offset == self._end:
-            self._end += array.nbytes
+        offset = holes.pop() if holes else self.size
+        self.size = max(self.size, offset + array.nbytes)
         try:
             self._file.seek(offset)
             _write_all(self._file, memoryview(array).cast("B"))
