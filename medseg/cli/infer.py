@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-import medseg
 from medseg.cli.console import print_json, print_reasons
 from medseg.cli.options import Allow, Json, Overwrite, Quiet, Series, listed, series_choice
 from medseg.cli.progress import working
@@ -20,6 +19,8 @@ medseg infer dicom_folder -o out.nii.gz --series 2 --allow missing-slices
 medseg infer --case t1=t1.nii.gz,flair=flair.nii.gz -m lesions --json"""
 
 _SEGMENT, _HOW = "What to segment and where to write", "How to compute"
+_PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+_PEAKS = ("predicted_peak_bytes", "measured_peak_bytes")
 
 
 def command(
@@ -32,8 +33,8 @@ def command(
             "--model",
             "-m",
             metavar="MODEL",
-            help="A built-in name, or a bundle's folder or zip. Without it: MEDSEG_MODEL, your config's "
-            "model, else the one built-in model made for such scans.",
+            help="A built-in name, or a bundle's folder or zip; several are an ensemble. Without it: "
+            "MEDSEG_MODEL, your config's model, else the one built-in model made for such scans.",
             rich_help_panel=_SEGMENT,
         ),
     ] = None,
@@ -71,7 +72,17 @@ def command(
     probabilities: Annotated[
         bool,
         typer.Option(
-            "--probabilities", help="Also write every class's probability.", rich_help_panel=_SEGMENT
+            "--probabilities",
+            help="Also write every class's probability, into <stem>_seg_maps.zarr.",
+            rich_help_panel=_SEGMENT,
+        ),
+    ] = False,
+    entropy: Annotated[
+        bool,
+        typer.Option(
+            "--entropy",
+            help="Also write how undecided the model is per voxel (entropy in nats), there too.",
+            rich_help_panel=_SEGMENT,
         ),
     ] = False,
     overwrite: Overwrite = False,
@@ -91,13 +102,41 @@ def command(
         bool,
         typer.Option("--tta", help="Average over the flips that the model allows.", rich_help_panel=_HOW),
     ] = False,
+    skip_empty: Annotated[
+        bool,
+        typer.Option(
+            "--skip-empty/--no-skip-empty",
+            help="Skip windows that hold nothing, by the model's own rule.",
+            rich_help_panel=_HOW,
+        ),
+    ] = True,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; all without it.", rich_help_panel=_HOW)
     ] = None,
     max_memory: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="Refuse scans that would need more, e.g. 4GB.", rich_help_panel=_HOW
+            metavar="SIZE",
+            help="Memory to stay within, e.g. 4GB: the work is planned to fit, a scan fails only if nothing "
+            "does. Without it: what is free.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    sums: Annotated[
+        str,
+        typer.Option(
+            help="Precision of what is carried between windows: f32, f16 (half the memory), auto: f16 only "
+            "where nothing else fits.",
+            rich_help_panel=_HOW,
+        ),
+    ] = "auto",
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where that goes if memory does not do. Without it: MEDSEG_SCRATCH, else the system's "
+            "temporary folder.",
+            rich_help_panel=_HOW,
         ),
     ] = None,
     as_json: Json = False,
@@ -113,11 +152,12 @@ def command(
     with working(quiet) as progress:
         report = infer_files(
             inputs or (),
-            model=_one_model(model),
+            model=_one_or_several(model),
             out=out,
             formats=listed(formats) or ("nii.gz",),
             preview=preview,
             probabilities=probabilities,
+            entropy=entropy,
             overwrite=overwrite,
             case=case,
             series=series_choice(series),
@@ -128,8 +168,11 @@ def command(
             precision=precision,
             overlap=overlap,
             tta=tta,
+            skip_empty=skip_empty,
             threads=threads,
             max_memory=max_memory,
+            sums=sums,
+            scratch=scratch,
             progress=progress,
         )
     if as_json:
@@ -140,18 +183,14 @@ def command(
     raise typer.Exit(report.exit_code)
 
 
-def _one_model(models: list[str] | None) -> str | None:
-    if models and len(models) > 1:
-        raise medseg.UsageError(
-            f"-m given {len(models)} times: medseg {medseg.__version__} has no ensembles yet"
-        )
-    return models[0] if models else None
+def _one_or_several(models: list[str] | None) -> str | list[str] | None:
+    return models[0] if models and len(models) == 1 else models
 
 
 def _print_case(case: Mapping[str, Any]) -> None:
     again = " (done before)" if case.get("already_done") else ""
     print_reasons(f"{case['input']}{again}", case["verdict"], case["reasons"])
-    for kind in ("segmentation", "preview", "probabilities"):
+    for kind in ("segmentation", "preview", "probabilities", "entropy"):
         if case.get(kind):
             typer.echo(f"  {kind:<14}{case[kind]}")
     for label in case["labels"]:
@@ -159,3 +198,34 @@ def _print_case(case: Mapping[str, Any]) -> None:
             f"{label['volume_ml']:.3f} mL" if label["volume_ml"] is not None else f"- ({label['reason']})"
         )
         typer.echo(f"  {label['name']:<14}{volume}")
+    if case["segmentation"]:
+        for subject, text in _how_it_went(case):
+            typer.echo(f"  {subject:<14}{text}")
+
+
+def _how_it_went(case: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Windows, backend and memory, in words."""
+    execution = case["provenance"]["execution"]
+    windows, plan, peaks = execution["windows"], execution["memory"], case["memory"]
+    skipped = f", {windows['skipped']} skipped: empty" if windows["skipped"] else ""
+    yield "windows", f"{windows['total']}{skipped}"
+    for member in execution.get("members", [execution]):
+        precision = _PRECISIONS.get(member["precision"], member["precision"])
+        yield (
+            "network",
+            f"{member['backend']} on {_device(member['device'])}, {precision}: {member['chosen_because']}",
+        )
+    predicted, measured = (f"{peaks[key] / 1e9:.2f} GB" for key in _PEAKS)
+    where = "" if plan["place"] == "memory" and plan["sums"] == "f32" else f"; {_sums(plan)}"
+    yield "memory", f"{predicted} predicted, {measured} measured{where}"
+    for note in execution["notes"]:
+        yield "note", note
+
+
+def _sums(plan: Mapping[str, Any]) -> str:
+    places = {"device": "on the GPU", "memory": "in memory", "disk": "on disk"}
+    return f"sums {places[plan['place']]} in {_PRECISIONS[plan['sums']]}"
+
+
+def _device(name: str) -> str:
+    return "the CPU" if name == "cpu" else f"the GPU ({name})"

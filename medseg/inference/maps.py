@@ -18,6 +18,10 @@ class Maps(Protocol):
 
     names: frozenset[str]
 
+    def restart(self) -> None:
+        """Forget what has come: the scan is computed again, with another plan, and every voxel comes anew."""
+        ...
+
     def write(self, name: str, box: Box, values: NDArray[np.float32]) -> None:
         """Take a box: probabilities (K, i, j, k), one per output channel; or entropy (i, j, k) in nats."""
         ...

@@ -55,7 +55,7 @@ class ZarrMaps:
     names
         Which maps: some of ``"probabilities"`` and ``"entropy"``.
     waiting_bytes
-        Memory for chunks that are not complete yet.
+        Memory for chunks that are not complete yet; as ``held_bytes`` it can be asked for.
 
     Raises
     ------
@@ -78,22 +78,31 @@ class ZarrMaps:
             raise NotFound(f"{path.parent}: no such folder to write {path.name} into; create it first")
         self.path = path
         self.names = frozenset(names)
-        self._waiting_bytes = waiting_bytes
+        self.held_bytes = waiting_bytes
+        self._geometry, self._channels = geometry, tuple(channels)
         remove_stale(path.parent)
-        self._temporary = temporary_path(path)
-        with _refusals(path):
-            group = _new_group(self._temporary, geometry, channels)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._temporary = temporary_path(self.path)
+        with _refusals(self.path):
+            group = _new_group(self._temporary, self._geometry, self._channels)
             self._maps = {
-                name: _Map(_new_array(group, name, geometry.shape, channels))
+                name: _Map(_new_array(group, name, self._geometry.shape, self._channels))
                 for name in NAMES
                 if name in self.names
             }
+
+    def restart(self) -> None:
+        """Forget what has come; every voxel comes anew."""
+        self.discard()
+        self._begin()
 
     def write(self, name: str, box: Box, values: NDArray[np.float32]) -> None:
         """Take a box: probabilities (K, i, j, k) or entropy (i, j, k). Every voxel comes once."""
         with _refusals(self.path):
             self._maps[name].take(box, values if values.ndim == 4 else values[None])
-            while sum(one.waiting_bytes for one in self._maps.values()) > self._waiting_bytes:
+            while sum(one.waiting_bytes for one in self._maps.values()) > self.held_bytes:
                 max(self._maps.values(), key=lambda one: one.waiting_bytes).store_oldest()
 
     def save(self) -> Path:

@@ -49,12 +49,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The files of one case. ``segmentations`` holds one per format."""
+    """The files of one case. ``segmentations`` holds one per format; ``maps`` is a Zarr group."""
 
     segmentations: tuple[Path, ...]
     sidecar: Path
     preview: Path
-    probabilities: Path
+    maps: Path
 
 
 def parse_cases(
@@ -183,7 +183,7 @@ def _outputs(folder: Path, name: str, formats: Sequence[str]) -> Outputs:
         segmentations=tuple(folder / f"{name}.{form}" for form in formats),
         sidecar=folder / f"{name}.json",
         preview=folder / f"{name}.png",
-        probabilities=folder / f"{name}_probabilities.nii.gz",
+        maps=folder / f"{name}_maps.zarr",
     )
 
 
@@ -208,7 +208,7 @@ def _refuse_collisions(cases: Sequence[Case], planned: Sequence[Outputs]) -> Non
                 "rename one, or segment them in separate calls with separate -o"
             )
         taken[key] = case
-        files = (*outputs.segmentations, outputs.preview, outputs.probabilities, outputs.sidecar)
+        files = (*outputs.segmentations, outputs.preview, outputs.maps, outputs.sidecar)
         overwritten = next((f for f in files if str(f.resolve()) in inputs), None)
         if overwritten is not None:
             raise UsageError(f"{overwritten} is an input: choose another -o")

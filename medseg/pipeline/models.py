@@ -10,6 +10,7 @@ from time import perf_counter
 from medseg.errors import InputRefused
 from medseg.inference import Backend, open_backend
 from medseg.models import ModelBundle, candidates, default_model, load_model
+from medseg.pipeline.ensemble import check_members
 from medseg.pipeline.options import InferOptions
 from medseg.quality import check_scope
 from medseg.volume import Volume
@@ -45,44 +46,54 @@ def open_model(
     return OpenModel(bundle, opened, perf_counter() - start)
 
 
+ModelLike = str | Path | ModelBundle | OpenModel
+
+
 @dataclass(slots=True, eq=False)
 class ModelChooser:
-    """Finds the model of each scan, and opens each model once.
+    """Finds the models of each scan, and opens each model once. Several are an ensemble.
 
     Parameters
     ----------
     named
-        The model asked for; None means the user's default, else the one whose scope accepts the scan.
+        The model asked for, or several; None means the user's default, else the one whose scope accepts
+        the scan.
     options
         Backend, device, precision and threads to open with.
     """
 
-    named: str | Path | ModelBundle | OpenModel | None
+    named: ModelLike | Sequence[ModelLike] | None
     options: InferOptions
-    _bundle: ModelBundle | None = None
+    _bundles: tuple[ModelBundle, ...] = ()
     _candidates: list[ModelBundle] | None = None
     _open: dict[str, OpenModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # A model that is named is opened first: a wrong name must fail before a scan is read.
-        if isinstance(self.named, OpenModel):
-            self._bundle = self.named.bundle
-            self._open[self._bundle.hash] = self.named
-        elif isinstance(self.named, ModelBundle):
-            self._bundle = self.named
-        elif (name := self.named or default_model()) is not None:
-            self._bundle = load_model(name)
+        # Models that are named are loaded first: a wrong name must fail before a scan is read.
+        if isinstance(self.named, str | Path | ModelBundle | OpenModel):
+            self._bundles = (self._load(self.named),)
+        elif self.named is not None:
+            self._bundles = tuple(self._load(one) for one in self.named)
+            check_members(self._bundles)
+        elif (name := default_model()) is not None:
+            self._bundles = (load_model(name),)
 
-    def bundle(self, volume: Volume, channels: Sequence[str] = ()) -> ModelBundle:
-        """The model for a scan whose channels have these names (empty: as the file has them).
+    def _load(self, model: ModelLike) -> ModelBundle:
+        if isinstance(model, OpenModel):
+            self._open[model.bundle.hash] = model
+            return model.bundle
+        return model if isinstance(model, ModelBundle) else load_model(model)
+
+    def bundles(self, volume: Volume, channels: Sequence[str] = ()) -> tuple[ModelBundle, ...]:
+        """The models for a scan whose channels have these names (empty: as the file has them).
 
         Raises
         ------
         InputRefused
             ``no-model`` or ``several-models`` if no model is named and not exactly one accepts the scan.
         """
-        if self._bundle is not None:
-            return self._bundle
+        if self._bundles:
+            return self._bundles
         if self._candidates is None:
             self._candidates = candidates()
         fitting = [
@@ -91,7 +102,7 @@ class ModelChooser:
             if _takes(bundle, volume, channels) and _in_scope(bundle, volume)
         ]
         if len(fitting) == 1:
-            return fitting[0]
+            return (fitting[0],)
         listed = "; ".join(f"{b.name} ({b.scope.description})" for b in fitting or self._candidates) or "none"
         if fitting:
             raise InputRefused(
@@ -102,22 +113,24 @@ class ModelChooser:
             code="no-model",
         )
 
-    def opened(self, bundle: ModelBundle) -> OpenModel:
-        """The bundle's network ready to run; compiled on the first call, kept for the next."""
-        if bundle.hash not in self._open:
-            chosen = self.options
-            self._open[bundle.hash] = open_model(
-                bundle,
-                backend=chosen.backend,
-                device=chosen.device,
-                precision=chosen.precision,
-                threads=chosen.threads,
-            )
-        return self._open[bundle.hash]
+    def opened(self, bundles: Sequence[ModelBundle]) -> tuple[tuple[OpenModel, ...], float]:
+        """The models' networks ready to run, and the seconds that opening them took now.
 
-    def is_open(self, bundle: ModelBundle) -> bool:
-        """Whether the bundle's network is ready already."""
-        return bundle.hash in self._open
+        A network is compiled on the first call, and kept for the next.
+        """
+        seconds = 0.0
+        chosen = self.options
+        for bundle in bundles:
+            if bundle.hash not in self._open:
+                self._open[bundle.hash] = open_model(
+                    bundle,
+                    backend=chosen.backend,
+                    device=chosen.device,
+                    precision=chosen.precision,
+                    threads=chosen.threads,
+                )
+                seconds += self._open[bundle.hash].seconds
+        return tuple(self._open[bundle.hash] for bundle in bundles), seconds
 
 
 def _takes(bundle: ModelBundle, volume: Volume, channels: Sequence[str]) -> bool:

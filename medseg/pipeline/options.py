@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from medseg.errors import UsageError
+from medseg.errors import NotFound, UsageError
 from medseg.io.raster import check_allow
 
 Progress = Callable[[str, int, int], None]
@@ -27,8 +29,11 @@ class InferOptions:
         Of neighbouring windows, 0 <= overlap < 1; None takes the model's.
     tta
         Average over the flips that the model allows.
-    probabilities
-        Also give the probability of every class.
+    skip_empty
+        Skip windows that hold nothing to segment, by the rule that the model carries; without a rule none
+        is skipped.
+    probabilities, entropy
+        Also give the probability of every output channel, and the entropy of the probabilities in nats.
     allow
         Repairs to permit, e.g. ``("missing-slices",)``.
     series
@@ -36,7 +41,14 @@ class InferOptions:
     strict
         Refuse where there would be a warning.
     max_memory
-        Bytes that the arrays of one scan may take; None sets no limit.
+        Bytes that the process may take at its peak; the work is planned to fit, and fails only where
+        nothing fits. None takes what the machine has free.
+    sums
+        Precision of the logits that are carried from window to window: ``"f32"``, ``"f16"``, or
+        ``"auto"``, which takes half precision only where nothing else fits.
+    scratch
+        Folder for the sums that do not fit into memory; None takes ``MEDSEG_SCRATCH``, else the system's
+        temporary folder.
     """
 
     backend: str = "auto"
@@ -45,11 +57,15 @@ class InferOptions:
     threads: int | None = None
     overlap: float | None = None
     tta: bool = False
+    skip_empty: bool = True
     probabilities: bool = False
+    entropy: bool = False
     allow: tuple[str, ...] = ()
     series: str | int | None = None
     strict: bool = False
     max_memory: int | None = None
+    sums: str = "auto"
+    scratch: str | Path | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allow", tuple(self.allow))
@@ -57,6 +73,7 @@ class InferOptions:
         for what, value, expected in (
             ("backend", self.backend, ("auto", "openvino", "torch")),
             ("precision", self.precision, ("auto", "f32", "bf16", "f16")),
+            ("sums", self.sums, ("auto", "f32", "f16")),
         ):
             if value not in expected:
                 raise UsageError(f"{what} {value!r}: expected one of {', '.join(expected)}")
@@ -68,11 +85,27 @@ class InferOptions:
             raise UsageError(f"overlap {self.overlap}: expected at least 0 and less than 1")
         if self.max_memory is not None and self.max_memory <= 0:
             raise UsageError(f"max_memory {self.max_memory}: expected a positive number of bytes")
+        folder = self.scratch_folder
+        if folder is not None and not folder.is_dir():
+            raise NotFound(f"{folder}: no such folder for scratch files; create it first")
+
+    @property
+    def maps(self) -> frozenset[str]:
+        """The maps that are wanted: some of ``"probabilities"`` and ``"entropy"``."""
+        wanted = {"probabilities": self.probabilities, "entropy": self.entropy}
+        return frozenset(name for name, is_wanted in wanted.items() if is_wanted)
+
+    @property
+    def scratch_folder(self) -> Path | None:
+        """``scratch``, else what MEDSEG_SCRATCH names; None is the system's temporary folder."""
+        named = self.scratch or os.environ.get("MEDSEG_SCRATCH", "").strip()
+        return Path(named).expanduser() if named else None
 
     def to_json(self) -> dict[str, Any]:
         """The options that decide the labels, as the sidecar records and compares them.
 
-        ``max_memory`` only decides whether there is a result, ``probabilities`` adds a file.
+        Not among them: ``max_memory`` and ``scratch``, which decide how the work is done, and the maps,
+        which are further files.
         """
         return {
             "backend": self.backend,
@@ -81,6 +114,8 @@ class InferOptions:
             "threads": self.threads,
             "overlap": self.overlap,
             "tta": self.tta,
+            "skip_empty": self.skip_empty,
+            "sums": self.sums,
             "allow": sorted(self.allow),
             "series": self.series,
             "strict": self.strict,

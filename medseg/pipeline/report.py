@@ -48,6 +48,7 @@ def done_case(
     document |= _verdict(segmentation.verdict)
     document["labels"] = [measurement.to_json() for measurement in segmentation.measurements]
     document["timings_s"] = {stage: round(seconds, 4) for stage, seconds in segmentation.timings_s.items()}
+    document["memory"] = dict(segmentation.memory)
     document["provenance"] = dict(segmentation.provenance)
     return document
 

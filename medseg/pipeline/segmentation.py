@@ -1,32 +1,32 @@
-"""infer: one scan, one model, one measured segmentation on the scan's own grid."""
+"""infer: one scan, one model or an ensemble, one measured segmentation on the scan's own grid."""
 
 from __future__ import annotations
 
 import os
-import platform
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from medseg import __version__
 from medseg.errors import InputRefused
-from medseg.inference.engine import Prediction, segment
-from medseg.inference.sliding import usable_mirror_axes
 from medseg.io.files import sha256_files
+from medseg.io.zarr_maps import ZarrMaps
 from medseg.measure import Measurement, measure
 from medseg.models import ModelBundle
 from medseg.pipeline.cases import Case, PathLike, in_plan_order, parse_cases, read_case
-from medseg.pipeline.models import ModelChooser, OpenModel
+from medseg.pipeline.ensemble import joint_name
+from medseg.pipeline.maps import MemoryMaps
+from medseg.pipeline.models import ModelChooser, ModelLike
 from medseg.pipeline.options import InferOptions, Progress, memory_bytes
+from medseg.pipeline.prediction import execution, memory, predict
+from medseg.pipeline.provenance import provenance
+from medseg.plans import Plan
 from medseg.quality import check_scope
 from medseg.verdict import OK, Verdict
 from medseg.volume import LabelMap, Volume
 
-# Their versions can change a result; only what this process has loaded took part.
-_LIBRARIES = ("numpy", "scipy", "SimpleITK", "pydicom", "openvino", "torch", "monai")
+OpenMaps = Callable[[Volume, Plan], MemoryMaps | ZarrMaps]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,8 +38,8 @@ class Segmentation:
     labels
         The label map on the scan's own grid, with the dataset's ids.
     probabilities
-        Class probabilities as a `Volume`, channels in the order of the plan's ``class_ids``
-        (background first); None unless asked for.
+        Probabilities as a `Volume`, one channel per output of the network, in the order of the plan's
+        ``output_names`` (background first, where there is one); None unless asked for.
     measurements
         One per label of the model, present or not.
     verdict
@@ -50,7 +50,13 @@ class Segmentation:
         Everything needed to get the same labels again: versions, model and input hash, options,
         execution settings. Plain JSON values, no patient data.
     model
-        Name of the model.
+        Name of the model; of an ensemble ``a+b``.
+    entropy
+        Entropy of the probabilities in nats (for regions: the mean over them) as a `Volume` of one channel;
+        None unless asked for.
+    memory
+        ``predicted_peak_bytes`` of the process, and ``measured_peak_bytes``: the most that it has taken
+        so far, earlier scans included.
     """
 
     labels: LabelMap
@@ -60,11 +66,28 @@ class Segmentation:
     timings_s: Mapping[str, float]
     provenance: Mapping[str, Any]
     model: str
+    entropy: Volume | None = None
+    memory: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scan:
+    """A scan that was read and found fit for its models.
+
+    ``verdict`` is that of the file and of the models' scopes, ``seconds`` what reading took. ``input_hash``
+    is None where there is no file.
+    """
+
+    volume: Volume
+    bundles: tuple[ModelBundle, ...]
+    verdict: Verdict
+    input_hash: str | None
+    seconds: float
 
 
 def infer(
     volume_or_path: Volume | PathLike | Mapping[str, PathLike],
-    model: str | Path | ModelBundle | OpenModel | None = None,
+    model: ModelLike | Sequence[ModelLike] | None = None,
     *,
     backend: str = "auto",
     device: str = "auto",
@@ -72,11 +95,15 @@ def infer(
     threads: int | None = None,
     overlap: float | None = None,
     tta: bool = False,
+    skip_empty: bool = True,
     probabilities: bool = False,
+    entropy: bool = False,
     allow: Sequence[str] = (),
     series: str | int | None = None,
     strict: bool = False,
     max_memory: int | str | None = None,
+    sums: str = "auto",
+    scratch: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Segmentation:
     """Segment a scan.
@@ -86,9 +113,11 @@ def infer(
     volume_or_path
         A `Volume`, a file or DICOM folder, or a mapping from channel name to path.
     model
-        A built-in model's name, a bundle's path, or an opened model. None takes ``MEDSEG_MODEL``, the
-        user's default, or the one built-in model whose scope accepts the scan.
-    backend, device, precision, threads, overlap, tta, probabilities, allow, series, strict, max_memory
+        A built-in model's name, a bundle's path, or an opened model; several of them, with the same labels
+        and channels, are an ensemble. None takes ``MEDSEG_MODEL``, the user's default, or the one built-in
+        model whose scope accepts the scan.
+    backend, device, precision, threads, overlap, tta, skip_empty, probabilities, entropy, allow, series, \
+strict, max_memory, sums, scratch
         See `InferOptions`. Where ``model`` is an `OpenModel`, the first four are those it was opened with.
     progress
         Called as ``progress(stage, done, total)``; an exception from it cancels.
@@ -111,126 +140,114 @@ def infer(
         threads=threads,
         overlap=overlap,
         tta=tta,
+        skip_empty=skip_empty,
         probabilities=probabilities,
+        entropy=entropy,
         allow=tuple(allow),
         series=series,
         strict=strict,
         max_memory=memory_bytes(max_memory),
+        sums=sums,
+        scratch=scratch,
     )
     chooser = ModelChooser(model, options)
-    start = perf_counter()
-    names: tuple[str, ...] = ()
-    if isinstance(volume_or_path, Volume):
-        volume = volume_or_path
-    else:
-        case = _one_case(volume_or_path)
-        volume, names = read_case(case, options), case.names
-    seconds = perf_counter() - start
-    bundle = chooser.bundle(volume, names)
-    scan = in_plan_order(volume, names, bundle.plan)
-    return segment_volume(scan, chooser, bundle, options, {"read": seconds}, progress=progress)
+    scan = read_scan(
+        volume_or_path if isinstance(volume_or_path, Volume) else _one_case(volume_or_path), chooser, options
+    )
+
+    def hold_maps(volume: Volume, plan: Plan) -> MemoryMaps:
+        return MemoryMaps(options.maps, len(plan.output_names), volume.geometry.shape)
+
+    return segment_scan(scan, chooser, options, hold_maps, progress=progress)
 
 
-def segment_volume(
-    volume: Volume,
-    chooser: ModelChooser,
-    bundle: ModelBundle,
-    options: InferOptions,
-    timings_s: Mapping[str, float],
-    *,
-    input_hash: str | None = None,
-    progress: Progress | None = None,
-) -> Segmentation:
-    """Segment a scan whose channels are the model's, and measure the result.
+def read_scan(source: Case | Volume, chooser: ModelChooser, options: InferOptions) -> Scan:
+    """Read a case, choose its models, bring its channels into their order, and judge whether it fits.
 
-    ``timings_s`` are seconds already spent on the case; ``input_hash`` spares hashing its files again.
+    Raises
+    ------
+    InputRefused
+        As `read_case` and `ModelChooser.bundles`; under ``strict`` where there is a warning.
     """
     start = perf_counter()
-    verdict = volume.verdict + check_scope(volume, bundle)
-    _refuse_warnings(verdict, options)
-    first_use = not chooser.is_open(bundle)
-    opened = chooser.opened(bundle)
-    prediction = segment(
-        volume,
-        bundle.plan,
-        opened.backend,
-        overlap=options.overlap,
-        tta=options.tta,
-        probabilities=options.probabilities,
-        max_memory=options.max_memory,
-        progress=progress,
-    )
+    names: tuple[str, ...] = ()
+    if isinstance(source, Volume):
+        volume = source
+    else:
+        volume, names = read_case(source, options), source.names
+    bundles = chooser.bundles(volume, names)
+    volume = in_plan_order(volume, names, bundles[0].plan)
+    paths = volume.source.paths
+    input_hash = sha256_files(paths) if paths else None
+    verdict = volume.verdict
+    for bundle in bundles:
+        verdict = verdict + check_scope(volume, bundle)
+    refuse_warnings(verdict, options)
+    return Scan(volume, bundles, verdict, input_hash, perf_counter() - start)
+
+
+def segment_scan(
+    scan: Scan,
+    chooser: ModelChooser,
+    options: InferOptions,
+    open_maps: OpenMaps,
+    *,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Segment a scan that was read, and measure the result.
+
+    ``open_maps`` is called once if maps are wanted; those that `MemoryMaps` holds become part of the result.
+    """
+    start = perf_counter()
+    volume, bundles = scan.volume, scan.bundles
+    models, opening = chooser.opened(bundles)
+    maps = open_maps(volume, bundles[0].plan) if options.maps else None
+    prediction = predict(volume, models, options, maps, progress)
     measuring = perf_counter()
-    bare = LabelMap(prediction.ids, volume.geometry, bundle.label_set)
-    measurements = measure(bare)
-    verdict = verdict + _emptiness(measurements, bundle)
-    _refuse_warnings(verdict, options)
-    if input_hash is None and volume.source.paths:
-        input_hash = sha256_files(volume.source.paths)
+    label_set = bundles[0].label_set
+    measurements = measure(LabelMap(prediction.ids, volume.geometry, label_set))
+    verdict = scan.verdict + _emptiness(measurements, bundles)
+    refuse_warnings(verdict, options)
     end = perf_counter()
-    seconds = {
-        **timings_s,
-        "model": opened.seconds if first_use else 0.0,
-        **prediction.timings_s,
-        "measure": end - measuring,
-        "total": sum(timings_s.values()) + end - start,
-    }
+    arrays = maps.arrays if isinstance(maps, MemoryMaps) else {}
+    shares, entropy = arrays.get("probabilities"), arrays.get("entropy")
     return Segmentation(
-        labels=LabelMap(prediction.ids, volume.geometry, bundle.label_set, volume.source, verdict),
-        probabilities=_probabilities(prediction, volume),
+        labels=LabelMap(prediction.ids, volume.geometry, label_set, volume.source, verdict),
+        probabilities=None if shares is None else Volume(shares, volume.geometry, volume.source),
+        entropy=None if entropy is None else Volume(entropy[None], volume.geometry, volume.source),
         measurements=measurements,
         verdict=verdict,
-        timings_s=seconds,
-        provenance=_provenance(opened, options, input_hash),
-        model=bundle.name,
+        timings_s={
+            "read": scan.seconds,
+            "model": opening,
+            **prediction.timings_s,
+            "measure": end - measuring,
+            "total": scan.seconds + end - start,
+        },
+        provenance=provenance(models, options, scan.input_hash, execution(prediction)),
+        model=joint_name(bundles),
+        memory=memory(prediction),
     )
 
 
-def _one_case(path: PathLike | Mapping[str, PathLike]) -> Case:
-    return parse_cases((), path)[0] if isinstance(path, Mapping) else parse_cases([os.fspath(path)], None)[0]
-
-
-def _refuse_warnings(verdict: Verdict, options: InferOptions) -> None:
+def refuse_warnings(verdict: Verdict, options: InferOptions) -> None:
+    """Raise `InputRefused` for a warning where ``strict`` is on."""
     if options.strict and verdict.status == "warning":
         reasons = [(reason.code, reason.message) for reason in verdict.reasons]
         text = "; ".join(reason.message for reason in verdict.reasons)
         raise InputRefused(f"refused, as strict is on: {text}", code=reasons[0][0], reasons=reasons)
 
 
-def _emptiness(measurements: Sequence[Measurement], bundle: ModelBundle) -> Verdict:
+def _one_case(path: PathLike | Mapping[str, PathLike]) -> Case:
+    return parse_cases((), path)[0] if isinstance(path, Mapping) else parse_cases([os.fspath(path)], None)[0]
+
+
+def _emptiness(measurements: Sequence[Measurement], bundles: Sequence[ModelBundle]) -> Verdict:
     if any(measurement.voxels for measurement in measurements):
         return OK
     return Verdict.of(
         "warning",
         "empty-segmentation",
-        f"model {bundle.name!r} found none of its {len(measurements)} structures in this scan: "
+        f"model {joint_name(bundles)!r} found none of its {len(measurements)} structures in this scan: "
         "is it the right model, and does the scan show what the model is for?",
     )
-
-
-def _probabilities(prediction: Prediction, volume: Volume) -> Volume | None:
-    if prediction.probabilities is None:
-        return None
-    return Volume(prediction.probabilities, volume.geometry, volume.source)
-
-
-def _provenance(opened: OpenModel, options: InferOptions, input_hash: str | None) -> dict[str, Any]:
-    plan = opened.bundle.plan
-    return {
-        "medseg": __version__,
-        "model": {"name": opened.bundle.name, "sha256": opened.bundle.hash},
-        "input_sha256": input_hash,
-        "options": options.to_json(),
-        "execution": {
-            **opened.backend.settings,
-            "overlap": plan.inference.overlap if options.overlap is None else options.overlap,
-            "mirror_axes": list(usable_mirror_axes(plan)) if options.tta else [],
-        },
-        "libraries": {"python": platform.python_version(), **_library_versions()},
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _library_versions() -> dict[str, str]:
-    loaded = {name: sys.modules[name] for name in _LIBRARIES if sys.modules.get(name) is not None}
-    return {name: str(getattr(module, "__version__", "unknown")) for name, module in loaded.items()}

@@ -86,7 +86,7 @@ def test_interrupt_exits_130_and_leaves_no_output(scan: Path, model: Path) -> No
         # A job in the background of a script starts with SIGINT ignored, and its children inherit that.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(*a, **k): print('predicting', file=sys.stderr, flush=True); time.sleep(300)\n"
-        "engine.predict_logits = slow\n"
+        "engine.run = slow\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(

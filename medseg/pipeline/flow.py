@@ -1,0 +1,114 @@
+"""Three steps for each of many items: the next is read and the last written while one is computed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+Computed = TypeVar("Computed")
+Written = TypeVar("Written")
+Value = TypeVar("Value")
+
+# Waits are cut into pieces, so that Ctrl-C ends them on Windows too, where no signal interrupts a lock.
+_WAIT_S = 0.2
+
+
+def flow(
+    items: Sequence[Item],
+    read: Callable[[Item], Read],
+    compute: Callable[[Item, Read], Computed],
+    write: Callable[[Item, Computed], Written],
+    *,
+    begin: Callable[[int], None],
+    may_read_ahead: Callable[[Read], bool],
+) -> list[Written]:
+    """Take every item through ``read``, ``compute`` and ``write``; results in the order of the items.
+
+    ``compute`` runs in the calling thread. Of several items at most one is read ahead, and at most one
+    is waiting to be written or being written, each in a thread of its own; a lone item meets no thread.
+
+    An exception of any step ends the whole. It is raised here when its item's turn comes, after what is
+    being written has been written. Ctrl-C and exceptions from ``begin`` do the same; a second Ctrl-C waits
+    for nothing. A read under way is left to itself, its result is dropped.
+
+    Parameters
+    ----------
+    begin
+        Called with the number of items that came before, when an item's turn comes.
+    may_read_ahead
+        Whether the next item may be read while this one is computed: both will lie in memory.
+    """
+    if len(items) == 1:
+        begin(0)
+        return [write(items[0], compute(items[0], read(items[0])))]
+    results: list[Written] = []
+    with _lane("medseg reads", finish=False) as start_reading, _lane("medseg writes") as start_writing:
+        reading = start_reading(lambda: read(items[0])) if items else None
+        writing: Future[Written] | None = None
+        for index, item in enumerate(items):
+            begin(index)
+            found = _result(reading or start_reading(_bound(read, item)))
+            following = items[index + 1 : index + 2]
+            reading = None
+            if following and may_read_ahead(found):
+                reading = start_reading(_bound(read, following[0]))
+            computed = compute(item, found)
+            del found  # a scan: the next ones need its room
+            if writing is not None:
+                results.append(_result(writing))
+            writing = start_writing(_bound(write, item, computed))
+            del computed
+        if writing is not None:
+            results.append(_result(writing))
+    return results
+
+
+@contextmanager
+def _lane(name: str, *, finish: bool = True) -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
+    """A thread that does one thing after another; on leaving, waits for what it has to do if ``finish``."""
+    work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+    # A daemon: a read that takes long must not keep the interpreter from ending.
+    thread = threading.Thread(target=_work_off, args=(work,), name=name, daemon=True)
+    thread.start()
+
+    def start(call: Callable[[], Value]) -> Future[Value]:
+        future: Future[Value] = Future()
+        work.put((call, future))
+        return future
+
+    try:
+        yield start
+    finally:
+        work.put(None)
+        while finish and thread.is_alive():
+            thread.join(_WAIT_S)
+
+
+def _work_off(work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]) -> None:
+    while (job := work.get()) is not None:
+        call, future = job
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
+            future.set_exception(error)
+        del job, call, future  # they hold a scan, and the next job may be long in coming
+
+
+def _bound(call: Callable[..., Value], *arguments: Any) -> Callable[[], Value]:
+    return lambda: call(*arguments)
+
+
+def _result(future: Future[Value]) -> Value:
+    while True:
+        try:
+            return future.result(_WAIT_S)
+        except NotYet:
+            if future.done():  # the step itself raised it
+                raise

@@ -1,0 +1,137 @@
+"""The files of one case: which there are already, and how they are written so that none is half there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from medseg.errors import InputRefused, WriteFailed
+from medseg.io import write
+from medseg.io.files import write_text
+from medseg.io.zarr_maps import ZarrMaps
+from medseg.pipeline.cases import Case, Outputs
+from medseg.pipeline.options import InferOptions
+from medseg.pipeline.report import done_case, read_sidecar, sidecar_text, undone_case
+from medseg.pipeline.segmentation import Segmentation
+from medseg.verdict import Verdict
+from medseg.volume import Volume
+
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What decides the labels of a case: hash of its input, hash of the model or models, options."""
+
+    input_sha256: str | None
+    model_sha256: str | None
+    options: Mapping[str, Any]
+
+
+def earlier_case(
+    outputs: Outputs, identity: Identity, options: InferOptions, preview: bool
+) -> dict[str, Any] | None:
+    """The finished case that the outputs already hold; None if it is to be computed.
+
+    Raises
+    ------
+    InputRefused
+        ``output-exists`` if there are outputs of something else.
+    """
+    wanted = _wanted(outputs, options, preview)
+    existing = [path for path in wanted if path.exists()]
+    if not existing:
+        return None
+    earlier = read_sidecar(outputs.sidecar)
+    if earlier is None or _identity(earlier) != identity:
+        why = "and was not made from this input by this model with these options"
+    elif INTERRUPTED in (reason["code"] for reason in earlier["reasons"]):
+        return None
+    elif existing == wanted:
+        return earlier
+    else:
+        why = f"but not {', '.join(path.name for path in wanted if path not in existing)}"
+    raise InputRefused(
+        f"{existing[0]} exists, {why}: use --overwrite to replace it, or another -o", code="output-exists"
+    )
+
+
+def write_case(
+    case: Case, outputs: Outputs, result: Segmentation, shown: Volume | None, maps: ZarrMaps | None
+) -> dict[str, Any]:
+    """Write every output of a case; the sidecar says "interrupted" until the last one is in place.
+
+    Parameters
+    ----------
+    shown
+        The scan, where a preview is wanted.
+    maps
+        Where probabilities or entropy have gone, if they were wanted.
+
+    Raises
+    ------
+    WriteFailed
+        As `medseg.write`.
+    """
+    start = perf_counter()
+    make_folder(outputs.sidecar.parent)
+    unfinished = Verdict.of(
+        "failed", INTERRUPTED, "medseg was stopped while it wrote the outputs of this case: run it again"
+    )
+    marker = undone_case(case.input, unfinished, result.model, result.provenance)
+    write_text(outputs.sidecar, sidecar_text(marker))
+    first, *others = outputs.segmentations
+    for path in outputs.segmentations:
+        write(result.labels, path, overwrite=True)
+    written: dict[str, Path | list[Path] | None] = {"segmentation": first}
+    if others:
+        written["segmentations"] = [first, *others]
+    if maps is not None:
+        group = maps.save()
+        written |= {name: group / name for name in sorted(maps.names)}
+    if shown is not None:
+        _write_preview(outputs.preview, shown, result)
+        written["preview"] = outputs.preview
+    document = done_case(case.input, written, result)
+    writing = perf_counter() - start
+    document["timings_s"]["write"] = round(writing, 4)
+    document["timings_s"]["total"] = round(document["timings_s"]["total"] + writing, 4)
+    write_text(outputs.sidecar, sidecar_text(document))
+    return document
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs, with its parents, unless it is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteFailed(f"{folder}: the folder could not be made: {error.strerror}") from error
+
+
+def _wanted(outputs: Outputs, options: InferOptions, preview: bool) -> Sequence[Path]:
+    """Every file and folder that the call would write for a case."""
+    maps = [outputs.maps, *(outputs.maps / name for name in sorted(options.maps))]
+    extras = [outputs.preview] * preview + maps * bool(options.maps)
+    return [*outputs.segmentations, *extras, outputs.sidecar]
+
+
+def _identity(sidecar: Mapping[str, Any]) -> Identity:
+    provenance = sidecar["provenance"]
+    model = provenance.get("model")
+    return Identity(
+        provenance.get("input_sha256"),
+        model.get("sha256") if isinstance(model, dict) else None,
+        provenance.get("options"),
+    )
+
+
+def _write_preview(path: Path, volume: Volume, result: Segmentation) -> None:
+    from medseg.report.preview import preview_png  # matplotlib, only where a picture is wanted
+
+    title = path.name.removesuffix("_seg.png")
+    if result.verdict.status == "warning":
+        title += f"   WARNING: {', '.join(result.verdict.codes)}"
+    preview_png(volume, result.labels, result.measurements, path, title=title)

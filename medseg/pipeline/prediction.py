@@ -1,0 +1,62 @@
+"""The engine, asked as the options say, and what it tells about how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from medseg.inference import Member, Prediction, segment
+from medseg.inference.process_memory import peak_memory
+from medseg.io.zarr_maps import ZarrMaps
+from medseg.pipeline.maps import MemoryMaps
+from medseg.pipeline.models import OpenModel
+from medseg.pipeline.options import InferOptions, Progress
+from medseg.volume import Volume
+
+
+def predict(
+    volume: Volume,
+    models: Sequence[OpenModel],
+    options: InferOptions,
+    maps: MemoryMaps | ZarrMaps | None,
+    progress: Progress | None,
+) -> Prediction:
+    """Segment a scan with the models. Errors are those of `medseg.inference.segment`."""
+    return segment(
+        volume,
+        [Member(model.bundle.plan, model.backend) for model in models],
+        overlap=options.overlap,
+        tta=options.tta,
+        skip_empty=options.skip_empty,
+        maps=maps,
+        map_bytes=0 if maps is None else maps.held_bytes,
+        max_memory=options.max_memory,
+        scratch=options.scratch_folder,
+        sums=options.sums,
+        progress=progress,
+    )
+
+
+def execution(prediction: Prediction) -> dict[str, Any]:
+    """How the work was done, for the provenance."""
+    plan = prediction.memory
+    return {
+        "windows": {"total": prediction.windows.total, "skipped": prediction.windows.skipped},
+        "memory": {
+            "place": plan.place,
+            "sums": plan.sums,
+            "predicted_bytes": plan.predicted_bytes,
+            "limit_bytes": plan.limit_bytes,
+            "device_bytes": plan.device_bytes,
+            "scratch_bytes": plan.scratch_bytes,
+        },
+        "notes": list(prediction.notes),
+    }
+
+
+def memory(prediction: Prediction) -> dict[str, int]:
+    """What the process was to take at its peak, and the most that it has taken so far."""
+    return {
+        "predicted_peak_bytes": prediction.memory.predicted_bytes,
+        "measured_peak_bytes": peak_memory(),
+    }
