@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
+import shutil
 import tempfile
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,23 +22,27 @@ Make = Callable[[Shape], Any]
 Region = tuple[slice, ...]
 
 
+class Piece(Protocol):
+    """An array (K, x, y, z) that waits somewhere."""
+
+    def load(self, channels: slice, part: Region) -> Any:
+        """Some channels of a part, in memory that the next call in this thread may use again."""
+        ...
+
+    def save(self, channels: slice, part: Region, values: Any) -> None:
+        """Set some channels of a part; what lies outside of the part is lost."""
+        ...
+
+
 class Store(Protocol):
-    """Keeps arrays: `put` what `make` made and the caller has filled, `take` it back once."""
+    """Makes pieces and takes them back."""
 
-    def make(self, shape: Shape) -> Any:
-        """An array to fill; its values are arbitrary."""
+    def make(self, shape: Shape) -> Piece:
+        """A piece whose values are arbitrary."""
         ...
 
-    def put(self, array: Any) -> Any:
-        """Keep an array; returns what `take` wants."""
-        ...
-
-    def take(self, kept: Any) -> Any:
-        """The array again."""
-        ...
-
-    def free(self, array: Any) -> None:
-        """The caller is done with an array that it took or made."""
+    def free(self, piece: Any) -> None:
+        """Take a piece back: its room is used again."""
         ...
 
     def close(self) -> None:
@@ -44,144 +50,186 @@ class Store(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MemoryPiece:
+    """A piece in memory: a numpy array or a torch tensor."""
+
+    array: Any
+
+    def load(self, channels: slice, part: Region) -> Any:
+        return self.array[(channels, *part)]
+
+    def save(self, channels: slice, part: Region, values: Any) -> None:
+        self.array[(channels, *part)] = values
+
+
 class MemoryStore:
-    """Arrays that stay where they are. Memory is reused by size, as the sizes repeat."""
+    """Pieces in memory, which is used again by size, as the sizes repeat."""
 
     def __init__(self, make: Make) -> None:
         self._make = make
         self._free: dict[int, list[Any]] = defaultdict(list)
 
-    def make(self, shape: Shape) -> Any:
+    def make(self, shape: Shape) -> MemoryPiece:
         count = int(np.prod(shape))
-        if not self._free[count]:
-            self._free.clear()  # of other sizes: memory must not pile up where sizes change
-            return self._make((count,)).reshape(shape)
-        return self._free[count].pop().reshape(shape)
+        if self._free[count]:
+            return MemoryPiece(self._free[count].pop().reshape(shape))
+        self._free.clear()  # of other sizes: memory must not pile up where sizes change
+        return MemoryPiece(self._make((count,)).reshape(shape))
 
-    def put(self, array: Any) -> Any:
-        return array
-
-    def take(self, kept: Any) -> Any:
-        return kept
-
-    def free(self, array: Any) -> None:
-        flat = array.reshape(-1)
+    def free(self, piece: MemoryPiece) -> None:
+        flat = piece.array.reshape(-1)
         self._free[flat.shape[0]].append(flat)
 
     def close(self) -> None:
         self._free.clear()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DiskPiece:
+    """A piece in a scratch file, channel after channel."""
+
+    store: DiskStore
+    offset: int
+    shape: Shape
+
+    def load(self, channels: slice, part: Region) -> Any:
+        buffer = self._buffer(channels)
+        self.store.read(self._start(channels), buffer)
+        return buffer[(slice(None), *part)]
+
+    def save(self, channels: slice, part: Region, values: Any) -> None:
+        buffer = self._buffer(channels)
+        buffer[(slice(None), *part)] = values
+        self.store.write(self._start(channels), buffer)
+
+    def _buffer(self, channels: slice) -> Any:
+        return self.store.buffer((channels.stop - channels.start, *self.shape[1:]))
+
+    def _start(self, channels: slice) -> int:
+        return self.offset + channels.start * int(np.prod(self.shape[1:])) * self.store.itemsize
+
+
 class DiskStore:
-    """Arrays in one scratch file without a name, which vanishes with the process however that ends.
+    """Pieces in one scratch file without a name, which vanishes with the process however that ends.
 
     Parameters
     ----------
     folder
         Where the file lies; None is the system's temporary folder.
     dtype
-        Of all arrays.
+        Of all pieces.
+
+    Raises
+    ------
+    WriteFailed
+        If the file cannot be made; later, if the disk is full.
     """
 
     def __init__(self, folder: Path | None, dtype: Any) -> None:
-        self._buffers = MemoryStore(lambda shape: np.empty(shape, dtype))
+        self._where = Path(folder or tempfile.gettempdir())
         try:
-            self._file = tempfile.TemporaryFile(dir=folder, prefix="medseg-", buffering=0)  # noqa: SIM115
+            self._file = tempfile.TemporaryFile(dir=self._where, prefix="medseg-", buffering=0)  # noqa: SIM115
         except OSError as error:
-            where = folder or tempfile.gettempdir()
-            raise WriteFailed(f"{where}: no scratch file can be made there: {error.strerror}") from error
-        self._where = str(folder or tempfile.gettempdir())
+            raise WriteFailed(
+                f"{self._where}: no scratch file can be made there: {error.strerror}"
+            ) from error
+        self._dtype = np.dtype(dtype)
+        self.itemsize = self._dtype.itemsize
         self.size = 0  # of the file
         self._holes: dict[int, list[int]] = defaultdict(list)
+        self._lock = threading.Lock()
+        self._local = threading.local()
 
-    def make(self, shape: Shape) -> Any:
-        return self._buffers.make(shape)
+    def make(self, shape: Shape) -> DiskPiece:
+        count = int(np.prod(shape)) * self.itemsize
+        offset = self._holes[count].pop() if self._holes[count] else self.size
+        self.size = max(self.size, offset + count)
+        return DiskPiece(self, offset, shape)
 
-    def put(self, array: Any) -> tuple[int, Shape]:
-        holes = self._holes[array.nbytes]
-        offset = holes.pop() if holes else self.size
-        self.size = max(self.size, offset + array.nbytes)
-        try:
+    def free(self, piece: DiskPiece) -> None:
+        self._holes[int(np.prod(piece.shape)) * self.itemsize].append(piece.offset)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def buffer(self, shape: Shape) -> Any:
+        """An array that this thread may use until it asks for the next."""
+        count = int(np.prod(shape))
+        if getattr(self._local, "flat", None) is None or self._local.flat.size < count:
+            self._local.flat = np.zeros(count, self._dtype)
+        return self._local.flat[:count].reshape(shape)
+
+    def read(self, offset: int, array: Any) -> None:
+        """Fill an array from the file."""
+        view = memoryview(array).cast("B")
+        with self._lock:
             self._file.seek(offset)
-            _write_all(self._file, memoryview(array).cast("B"))
+            while view:
+                count = self._file.readinto(view)
+                if not count:
+                    raise WriteFailed(f"{self._where}: the scratch file was cut short by something else")
+                view = view[count:]
+
+    def write(self, offset: int, array: Any) -> None:
+        """Write an array into the file."""
+        view = memoryview(array).cast("B")
+        try:
+            with self._lock:
+                self._file.seek(offset)
+                while view:
+                    view = view[self._file.write(view) :]
         except OSError as error:
             raise WriteFailed(
                 f"{self._where}: the scratch file could not be written ({error.strerror}): free some room, "
                 "give another folder with --scratch, or allow more memory"
             ) from error
-        self._buffers.free(array)
-        return offset, array.shape
-
-    def take(self, kept: tuple[int, Shape]) -> Any:
-        offset, shape = kept
-        array = self._buffers.make(shape)
-        self._file.seek(offset)
-        view = memoryview(array).cast("B")
-        while view:
-            count = self._file.readinto(view)
-            if not count:
-                raise WriteFailed(f"{self._where}: the scratch file was cut short by something else")
-            view = view[count:]
-        self._holes[array.nbytes].append(offset)
-        return array
-
-    def free(self, array: Any) -> None:
-        self._buffers.free(array)
-
-    def close(self) -> None:
-        self._file.close()
-        self._buffers.close()
 
 
 class Cells:
     """Sums of regions of a plane (or of a line) between windows, in whichever cuts they are asked for.
 
-    Regions that are put and taken begin and end at known cuts along each axis; between two cuts lies a
-    cell, and each cell is one array, so that a region put in one shape can be taken in another.
+    Regions that are made and taken begin and end at known cuts along each axis; between two cuts lies a
+    cell, and each cell is one piece, so that a region made in one shape can be taken in another.
 
     Parameters
     ----------
     cuts
         Along each axis of the plane every index at which a region may begin or end.
     store
-        Where the arrays wait.
+        Where the pieces wait.
     """
 
     def __init__(self, cuts: Sequence[set[int]], store: Store) -> None:
         self._cuts = [sorted(along) for along in cuts]
         self._store = store
-        self._kept: dict[tuple[int, ...], Any] = {}
+        self._kept: dict[tuple[int, ...], Piece] = {}
 
-    def make(self, region: Region, shape: Callable[[Shape], Shape]) -> list[tuple[Region, Any]]:
-        """An array to fill for each cell of a region; ``shape`` turns a cell's size into an array's shape.
+    def make(self, region: Region, shape: Callable[[Shape], Shape]) -> list[tuple[Region, Piece]]:
+        """A piece to fill for each cell of a region; ``shape`` turns a cell's size into a piece's shape.
 
-        Every array comes with its cell's place, counted from the region's start.
+        Every piece comes with its cell's place, counted from the region's start.
         """
-        return [
-            (_relative(cell, region), self._store.make(shape(tuple(s.stop - s.start for s in cell))))
-            for cell in self._cells(region)
-        ]
+        made = []
+        for cell in self._cells(region):
+            piece = self._store.make(shape(tuple(s.stop - s.start for s in cell)))
+            self._kept[tuple(s.start for s in cell)] = piece
+            made.append((_relative(cell, region), piece))
+        return made
 
-    def put(self, region: Region, filled: Sequence[tuple[Region, Any]]) -> None:
-        """Keep what `make` gave for the region; nothing, where it was not asked."""
-        if not filled:
-            return
-        for cell, (_, array) in zip(self._cells(region), filled, strict=True):
-            self._kept[tuple(s.start for s in cell)] = self._store.put(array)
-
-    def take(self, region: Region) -> list[tuple[Region, Any]]:
-        """The arrays of a region's cells with their places; cells that hold nothing are left out."""
+    def take(self, region: Region) -> list[tuple[Region, Piece]]:
+        """The pieces of a region's cells with their places; cells that hold nothing are left out."""
         taken = []
         for cell in self._cells(region):
-            kept = self._kept.pop(tuple(s.start for s in cell), None)
-            if kept is not None:
-                taken.append((_relative(cell, region), self._store.take(kept)))
+            piece = self._kept.pop(tuple(s.start for s in cell), None)
+            if piece is not None:
+                taken.append((_relative(cell, region), piece))
         return taken
 
-    def free(self, arrays: Sequence[tuple[Region, Any]]) -> None:
+    def free(self, pieces: Sequence[tuple[Region, Piece]]) -> None:
         """The caller is done with what it took."""
-        for _, array in arrays:
-            self._store.free(array)
+        for _, piece in pieces:
+            self._store.free(piece)
 
     def _cells(self, region: Region) -> Iterator[Region]:
         along = []
@@ -193,8 +241,6 @@ class Cells:
 
 def free_disk(folder: Path | None) -> int:
     """Bytes that a scratch file in the folder may take; 0 where the folder is memory or cannot be written."""
-    import shutil
-
     where = Path(folder or tempfile.gettempdir())
     if not os.access(where, os.W_OK) or _is_memory(where):
         return 0
@@ -213,14 +259,6 @@ def _is_memory(folder: Path) -> bool:
         if (resolved == point or resolved.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
             best, kind = point, form
     return kind in ("tmpfs", "ramfs")
-
-
-def _write_all(stream: Any, view: memoryview) -> None:
-    while view:
-        count = stream.write(view)
-        if not count:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        view = view[count:]
 
 
 def _relative(cell: Region, region: Region) -> Region:

@@ -159,10 +159,10 @@ class _Parts:
         row = slow.worked * middle.carried * fast.size
         # Of the row's end, what goes on to the next slab takes the place of what that slab has used.
         carried = slab + max(row - slow.carried * middle.carried * fast.size, 0)
-        tiles = slow.carried * middle.worked * fast.worked + slow.worked * middle.carried * fast.worked
+        piece = max(slow.carried * middle.worked, slow.worked * middle.carried) * fast.worked
         worked = slow.worked * middle.worked * fast.worked
         patch = int(np.prod(schedule.patch))
-        in_hand = channels * slow.worked * middle.worked * fast.carried * 2
+        in_hand = channels * slow.worked * middle.worked * fast.carried
         in_hand += channels * slow.finished * middle.finished * fast.finished
         in_hand += min(threads, channels) * worked
         batch = patch * group.batch_size
@@ -171,7 +171,7 @@ class _Parts:
         networks += 4 * batch * channels * 2 if group.averaged else 0
         return cls(
             carried=kept * carried,
-            staged=2 * kept * tiles,
+            staged=min(threads, channels) * _BYTES[precision] * piece,
             in_hand=4 * in_hand,
             networks=networks,
             boxes=native_box_voxels(schedule) * 4 * ((3 * channels if maps else 0) + 5),

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import OutOfMemory
-from medseg.inference.cells import Cells, Region, Store
+from medseg.inference.cells import Cells, MemoryPiece, Piece, Region, Store
 from medseg.inference.schedule import Schedule, Step
 from medseg.inference.threads import Threads
 
 Make = Callable[[tuple[int, ...]], Any]
+# A piece, the part of it that is in use, and where that lies in the box in hand.
+Move = tuple[Piece, Region, Region]
 
 
 def make_float32(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -69,15 +71,16 @@ class Sums:
         # take memory that the other has done with.
         self._layer = slow.carried if 4 * slow.carried >= slow.worked else slow.worked
         self._rows = Cells([set(range(0, slow.worked + self._layer, self._layer)), cuts[1]], store)
-        self._row_end: Any = None
+        self._window_end: _WindowEnd | None = None
         self._threads = threads or Threads(1)
         self._groups = _groups(channels, self._threads.count if xp is np else 1)
         self._together = 1 if xp is np else channels
         worked = slow.worked * middle.worked * fast.worked
         self._scratch = [make((self._together * worked,)) for _ in self._groups]
         self._finished = make((channels * slow.finished * middle.finished * fast.finished,))
-        carried = channels * slow.worked * middle.worked * fast.carried
-        self._ends = [make((carried,)), make((carried,))] if carried else []
+        # The end of the last window. Each channel's is read before it is written: one array serves both.
+        self._end_room = slow.worked * middle.worked * fast.carried
+        self._end = make((channels * self._end_room,))
 
     def add(self, at: Step, logits: Any) -> Any:
         """Add a window, and return what is finished by it.
@@ -115,47 +118,50 @@ class Sums:
         new_to_slab = (slice(ready_b, ub), slice(ready_c, uc))
         from_row = self._rows.take(new_row) if b else []
         from_slab = self._slabs.take(new_to_slab) if a else []
-        before = self._row_end if c else None
-        self._row_end = None
+        before = self._window_end if c else None
+        self._window_end = None
         if logits is None and before is None and not from_row and not from_slab:
             return None
 
         # What leaves it: a finished box, the row's end, and what the next row and the next slab want.
         old_row = (layers, slice(kc, to_c))
         old_in_slab = (slice(kb, to_b), slice(kc, to_c))
-        end = None
-        if to_c < uc:
-            self._ends.reverse()
-            end = self._view(self._ends[0], (ua - ka, ub - kb, uc - to_c), self._channels)
         size = (slow.ends[a] - ka, middle.ends[b] - kb, fast.ends[c] - kc)
         finished = self._view(self._finished, size, self._channels)
+        if to_c < uc:
+            shape = self._place(ua - ka, ub - kb, uc - to_c)
+            self._window_end = _WindowEnd(self._end, self._end_room, shape)
         to_row = self._rows.make(old_row, self._row_shape) if to_b < ub else []
         to_slab = self._slabs.make(old_in_slab, self._slab_shape) if to_a < ua else []
 
-        sources = [] if before is None else [(before, self._at(c=slice(ready_c - kc)))]
-        for (planes, columns), array in from_row:
-            planes = slice(planes.start, min(planes.stop, ua - ka))
-            place = self._at(planes, slice(ready_b - kb), _moved(columns, ready_c - kc))
-            sources.append((self._part(array, planes, slice(ready_b - kb)), place))
-        for (rows, columns), array in from_slab:
-            place = self._at(slice(ready_a - ka), _moved(rows, ready_b - kb), _moved(columns, ready_c - kc))
-            sources.append((self._part(array, slice(ready_a - ka)), place))
+        everything = self._at()
+        sources: list[Move] = []
+        if before is not None:
+            sources.append((before, everything, self._at(c=slice(ready_c - kc))))
+        for (planes, columns), piece in from_row:
+            planes, ready = slice(planes.start, min(planes.stop, ua - ka)), slice(ready_b - kb)
+            part = self._at(slice(planes.stop - planes.start), ready)
+            sources.append((piece, part, self._at(planes, ready, _moved(columns, ready_c - kc))))
+        for (rows, columns), piece in from_slab:
+            ready = slice(ready_a - ka)
+            place = self._at(ready, _moved(rows, ready_b - kb), _moved(columns, ready_c - kc))
+            sources.append((piece, self._at(ready), place))
         window = self._at(
             *(
                 slice(axis.starts[t] - axis.keep[t], None)
                 for axis, t in zip(self._axes, (a, b, c), strict=True)
             )
         )
-        targets = [(finished, self._at(*(slice(length) for length in size)))]
-        if end is not None:
-            targets.append((end, self._at(c=slice(to_c - kc, None))))
-        for (planes, columns), array in to_row:
+        targets: list[Move] = [(MemoryPiece(finished), everything, self._at(*(slice(n) for n in size)))]
+        if self._window_end is not None:
+            targets.append((self._window_end, everything, self._at(c=slice(to_c - kc, None))))
+        for (planes, columns), piece in to_row:
             planes = slice(planes.start, min(planes.stop, ua - ka))
-            place = self._at(planes, slice(to_b - kb, None), columns)
-            targets.append((self._part(array, planes, slice(ub - to_b)), place))
-        for (rows, columns), array in to_slab:
-            place = self._at(slice(to_a - ka, None), rows, columns)
-            targets.append((self._part(array, slice(ua - to_a)), place))
+            part = self._at(slice(planes.stop - planes.start), slice(ub - to_b))
+            targets.append((piece, part, self._at(planes, slice(to_b - kb, None), columns)))
+        for (rows, columns), piece in to_slab:
+            part = self._at(slice(ua - to_a))
+            targets.append((piece, part, self._at(slice(to_a - ka, None), rows, columns)))
 
         whole = logits is not None and all(
             axis.starts[t] == axis.keep[t] for axis, t in zip(self._axes, (a, b, c), strict=True)
@@ -168,20 +174,17 @@ class Sums:
                 if not whole:
                     box[...] = 0
                 if logits is not None and self._weights is None:
-                    box[window] = logits[k]
+                    box[(slice(None), *window)] = logits[k]
                 elif logits is not None:
-                    self._xp.multiply(logits[k], self._weights, out=box[window])
-                for array, place in sources:
-                    box[place] += array[k]
-                for array, place in targets:
-                    array[k] = box[place]
+                    self._xp.multiply(logits[k], self._weights, out=box[(slice(None), *window)])
+                for piece, part, place in sources:
+                    box[(slice(None), *place)] += piece.load(k, part)
+                for piece, part, place in targets:
+                    piece.save(k, part, box[(slice(None), *place)])
 
         self._run(work)
         self._rows.free(from_row)
         self._slabs.free(from_slab)
-        self._rows.put(old_row, to_row)
-        self._slabs.put(old_in_slab, to_slab)
-        self._row_end = end
         return finished
 
     def _run(self, work: Callable[[int], None]) -> None:
@@ -208,19 +211,33 @@ class Sums:
         """Shape of what one cell of a slab's end holds."""
         return self._channels, *self._place(self._axes[0].carried, *cell)
 
-    def _part(self, array: Any, planes: slice, rows: slice = slice(None)) -> Any:
-        """The first planes and rows of a cell's array: as many as are in use."""
-        return array[self._at(slice(planes.stop - (planes.start or 0)), rows)]
-
     def _place(self, *size: int) -> tuple[int, int, int]:
         """Sizes in the order of the loops as sizes in the order of the array."""
         by_axis = dict(zip(self._schedule.order, size, strict=True))
         return by_axis[0], by_axis[1], by_axis[2]
 
     def _at(self, a: slice = slice(None), b: slice = slice(None), c: slice = slice(None)) -> Region:
-        """An index (all channels, x, y, z) from slices in the order of the loops."""
+        """An index (x, y, z) from slices in the order of the loops."""
         by_axis = dict(zip(self._schedule.order, (a, b, c), strict=True))
-        return slice(None), by_axis[0], by_axis[1], by_axis[2]
+        return by_axis[0], by_axis[1], by_axis[2]
+
+
+class _WindowEnd:
+    """The sums that one window leaves to the next: a piece whose channels may be set while it is read."""
+
+    def __init__(self, flat: Any, room: int, shape: tuple[int, int, int]) -> None:
+        self._flat, self._room, self._shape = flat, room, shape
+
+    def load(self, channels: slice, part: Region) -> Any:
+        return self._view(channels)[(slice(None), *part)]
+
+    def save(self, channels: slice, part: Region, values: Any) -> None:
+        self._view(channels)[(slice(None), *part)] = values
+
+    def _view(self, channels: slice) -> Any:
+        count = channels.stop - channels.start
+        first = channels.start * self._room
+        return self._flat[first : first + count * int(np.prod(self._shape))].reshape(count, *self._shape)
 
 
 def _groups(channels: int, threads: int) -> list[tuple[int, int]]:

@@ -15,30 +15,42 @@ import pytest
 from medseg.errors import WriteFailed
 from medseg.inference.cells import Cells, DiskStore, MemoryStore, Store, free_disk
 
+EVERYTHING = (slice(None), slice(None))
+
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_regions_put_in_one_shape_are_taken_in_another(on_disk: bool, tmp_path: Path) -> None:
+def test_regions_made_in_one_shape_are_taken_in_another(on_disk: bool, tmp_path: Path) -> None:
     store: Store = MemoryStore(lambda shape: np.empty(shape, np.float32))
     if on_disk:
         store = DiskStore(tmp_path, np.float32)
     plane = np.random.default_rng(0).normal(size=(2, 9, 7)).astype(np.float32)
     cells = Cells([{0, 2, 5, 6, 9}, {0, 3, 4, 7}], store)
+    channels = [slice(0, 1), slice(1, 2)]
     for rows, columns in itertools.product([(0, 2), (2, 6), (6, 9)], [(0, 4), (4, 7)]):
         region = (slice(*rows), slice(*columns))
-        filled = cells.make(region, lambda size: (2, *size))
-        for (r, c), array in filled:
-            array[...] = plane[:, region[0], region[1]][:, r, c]
-        cells.put(region, filled)
+        for (r, c), piece in cells.make(region, lambda size: (2, *size)):
+            for k in channels:
+                piece.save(k, EVERYTHING, plane[(k, *region)][:, r, c])
 
     found = np.full_like(plane, np.nan)
     for rows, columns in itertools.product([(0, 5), (5, 6), (6, 9)], [(0, 3), (3, 7)]):
         region = (slice(*rows), slice(*columns))
         taken = cells.take(region)
-        for (r, c), array in taken:
-            found[:, region[0], region[1]][:, r, c] = array
+        for (r, c), piece in taken:
+            for k in channels:
+                found[(k, *region)][:, r, c] = piece.load(k, EVERYTHING)
         cells.free(taken)
     np.testing.assert_array_equal(found, plane)
     assert cells.take((slice(0, 9), slice(0, 7))) == []
+    store.close()
+
+
+def test_a_part_of_a_piece_comes_back_from_disk(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path, np.float16)
+    piece, part = store.make((3, 4, 5)), (slice(0, 3), slice(1, 5))
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    piece.save(slice(1, 3), part, values)
+    np.testing.assert_array_equal(piece.load(slice(2, 3), part), values[1:])
     store.close()
 
 
@@ -47,12 +59,12 @@ def test_the_scratch_file_has_no_name_and_its_room_is_used_again(tmp_path: Path)
     sizes = set()
     kept: list[Any] = []
     for n in range(20):
-        array = store.make((10, 10))
-        array[...] = n
-        kept.append(store.put(array))
+        piece = store.make((10, 10))
+        piece.save(slice(0, 10), (slice(None),), np.full((10, 10), n))
+        kept.append(piece)
         if len(kept) > 2:
-            back = store.take(kept.pop(0))
-            assert (back == n - 2).all()
+            back = kept.pop(0)
+            assert (back.load(slice(0, 10), (slice(None),)) == n - 2).all()
             store.free(back)
         sizes.add(store.size)
     if sys.platform != "win32":
@@ -73,7 +85,7 @@ def test_a_full_disk_is_named_with_the_cure(tmp_path: Path) -> None:
         store = DiskStore(Path({str(tmp_path)!r}), np.float32)
         try:
             for n in range(100):
-                store.put(store.make((100,)))
+                store.make((1, 100)).save(slice(0, 1), (slice(None),), np.ones((1, 100)))
         except WriteFailed as error:
             print(n, error)
     """
