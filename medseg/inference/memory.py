@@ -20,8 +20,8 @@ Place = Literal["device", "memory", "disk"]
 Precision = Literal["f32", "f16"]
 SUMS: tuple[str, ...] = ("auto", "f32", "f16")
 
-# What Python and the libraries take here and there while a scan is computed, measured: 30 to 60 MB.
-_SUNDRIES = 40 * 10**6
+# What Python and the libraries take here and there while a scan is computed, measured: 5 to 20 MB.
+_SUNDRIES = 10 * 10**6
 _BYTES: dict[Precision, int] = {"f32": 4, "f16": 2}
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,23 @@ class Backend(Protocol):
         ...
 
     def activation_bytes(self) -> int:
-        """Bytes of host memory that a call takes at its peak: activations, workspace, and the logits."""
+        """Bytes of host memory that a call takes at its peak, beyond what the backend holds already.
+
+        Activations, workspace, and the logits.
+        """
+        ...
+
+
+@runtime_checkable
+class DeviceBackend(Backend, Protocol):
+    """A backend whose logits can stay where they were computed, as torch tensors."""
+
+    def device_memory(self) -> tuple[int, int] | None:
+        """Free and total bytes of the GPU; None on the CPU."""
+        ...
+
+    def logits(self, batch: NDArray[np.float32]) -> Any:
+        """As a call, but the logits are a float32 tensor on the backend's device."""
         ...
 
 

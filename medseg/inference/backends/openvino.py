@@ -54,6 +54,7 @@ class OpenVinoBackend:
         )
         self._compiled = compiled
         self._run_bytes: int | None = None
+        self._has_run = False
         self._request = compiled.create_infer_request()
         self._logits = np.empty(tuple(compiled.output(0).shape), dtype=np.float32)
         self._request.set_output_tensor(openvino.Tensor(self._logits, shared_memory=True))
@@ -83,10 +84,16 @@ class OpenVinoBackend:
         # Shared: neither the patch nor the logits are copied.
         shared = np.ascontiguousarray(patch, dtype=np.float32)
         self._request.infer([shared], share_inputs=True, share_outputs=True)
+        self._has_run = True
         return self._logits
 
     def activation_bytes(self) -> int:
-        """Bytes of host memory that the runs take, from the first to the last: see `run_bytes`."""
+        """Bytes of host memory that the runs take, from the first to the last: see `run_bytes`.
+
+        0 once there was a run: the request keeps its memory.
+        """
+        if self._has_run:
+            return 0
         if self._run_bytes is None:  # walks all layers: as long as a fifth of a small network's window
             self._run_bytes = run_bytes(self._compiled)
         return self._run_bytes
