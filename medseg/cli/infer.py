@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ medseg infer --case t1=t1.nii.gz,flair=flair.nii.gz -m lesions --json"""
 
 _SEGMENT, _HOW = "What to segment and where to write", "How to compute"
 _PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
-_PEAKS = ("predicted_peak_bytes", "measured_peak_bytes")
+_PLACES = {"device": "on the GPU", "memory": "in memory", "disk": "on disk"}
 
 
 def command(
@@ -178,8 +178,9 @@ def command(
     if as_json:
         print_json(report.to_json())
     else:
+        network: list[str] = []
         for one in report.cases:
-            _print_case(one)
+            network = _print_case(one, network)
     raise typer.Exit(report.exit_code)
 
 
@@ -187,45 +188,51 @@ def _one_or_several(models: list[str] | None) -> str | list[str] | None:
     return models[0] if models and len(models) == 1 else models
 
 
-def _print_case(case: Mapping[str, Any]) -> None:
+def _print_case(case: Mapping[str, Any], network: list[str]) -> list[str]:
+    """One case in words; which network ran only if it is another than for the last one. Returns that."""
     again = " (done before)" if case.get("already_done") else ""
     print_reasons(f"{case['input']}{again}", case["verdict"], case["reasons"])
     for kind in ("segmentation", "preview", "probabilities", "entropy"):
         if case.get(kind):
-            typer.echo(f"  {kind:<14}{case[kind]}")
+            _print_line(kind, case[kind])
     for label in case["labels"]:
         volume = (
             f"{label['volume_ml']:.3f} mL" if label["volume_ml"] is not None else f"- ({label['reason']})"
         )
-        typer.echo(f"  {label['name']:<14}{volume}")
-    if case["segmentation"]:
-        for subject, text in _how_it_went(case):
-            typer.echo(f"  {subject:<14}{text}")
-
-
-def _how_it_went(case: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Windows, backend and memory, in words."""
+        _print_line(label["name"], volume)
+    if not case["segmentation"]:
+        return network
     execution = case["provenance"]["execution"]
-    windows, plan, peaks = execution["windows"], execution["memory"], case["memory"]
-    skipped = f", {windows['skipped']} skipped: empty" if windows["skipped"] else ""
-    yield "windows", f"{windows['total']}{skipped}"
-    for member in execution.get("members", [execution]):
-        precision = _PRECISIONS.get(member["precision"], member["precision"])
-        yield (
-            "network",
-            f"{member['backend']} on {_device(member['device'])}, {precision}: {member['chosen_because']}",
-        )
-    predicted, measured = (f"{peaks[key] / 1e9:.2f} GB" for key in _PEAKS)
-    where = "" if plan["place"] == "memory" and plan["sums"] == "f32" else f"; {_sums(plan)}"
-    yield "memory", f"{predicted} predicted, {measured} measured{where}"
+    _print_line("windows", _windows(execution["windows"]))
+    used = list(dict.fromkeys(map(_network, execution.get("members", [execution]))))
+    if used != network:
+        for member in used:
+            _print_line("network", member)
+    _print_line("memory", _memory(case["memory"], execution["memory"]))
     for note in execution["notes"]:
-        yield "note", note
+        _print_line("note", note)
+    return used
 
 
-def _sums(plan: Mapping[str, Any]) -> str:
-    places = {"device": "on the GPU", "memory": "in memory", "disk": "on disk"}
-    return f"sums {places[plan['place']]} in {_PRECISIONS[plan['sums']]}"
+def _print_line(subject: str, text: str) -> None:
+    typer.echo(f"  {subject:<14}{text}")
 
 
-def _device(name: str) -> str:
-    return "the CPU" if name == "cpu" else f"the GPU ({name})"
+def _windows(count: Mapping[str, int]) -> str:
+    return f"{count['total']}" + (f", {count['skipped']} skipped: empty" if count["skipped"] else "")
+
+
+def _network(member: Mapping[str, Any]) -> str:
+    precision = _PRECISIONS.get(member["precision"], member["precision"])
+    device = "the CPU" if member["device"] == "cpu" else f"the GPU ({member['device']})"
+    return f"{member['backend']} on {device}, {precision}: {member['chosen_because']}"
+
+
+def _memory(peaks: Mapping[str, int], plan: Mapping[str, Any]) -> str:
+    """Predicted and measured peak; where sums were carried, unless in memory in full precision."""
+    text = "{predicted_peak_bytes:.2f} GB predicted, {measured_peak_bytes:.2f} GB measured".format(
+        **{key: value / 1e9 for key, value in peaks.items()}
+    )
+    if (plan["place"], plan["sums"]) == ("memory", "f32"):
+        return text
+    return f"{text}; sums {_PLACES[plan['place']]} in {_PRECISIONS[plan['sums']]}"

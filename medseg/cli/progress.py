@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import typer
 
 _CASES = "cases"  # the stage that counts whole inputs; every other stage is part of one
+_UNITS = {"predict": "windows"}  # stages whose speed people compare: machines, precisions, batches
 _SILENT_S = 0.7  # work that is over by then shows no progress at all
 _LINE_EVERY_S = 10.0
 
@@ -54,8 +55,10 @@ class _Bar:
         self._stage = ""
         self._tasks: dict[str, Any] = {}
         self._display: Any = None
+        self._speeds = _Speeds()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        self._speeds.count(stage, done)
         if self._display is None:
             if time.monotonic() - self._started < _SILENT_S:
                 return
@@ -64,20 +67,22 @@ class _Bar:
             return
         row = _CASES if stage == _CASES else "stage"
         if row not in self._tasks:
-            self._tasks[row] = self._display.add_task(stage, total=total)
+            self._tasks[row] = self._display.add_task(stage, total=total, speed="")
         elif row == "stage" and stage != self._stage:
             self._display.reset(self._tasks[row])  # its speed says nothing about the next stage
         if row == "stage":
             self._stage = stage
         text = f"{stage} ({note})" if note else stage
-        self._display.update(self._tasks[row], description=text, completed=done, total=total)
+        speed = self._speeds.text(stage)
+        self._display.update(self._tasks[row], description=text, completed=done, total=total, speed=speed)
 
     def _open(self) -> Any:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         text = TextColumn("{task.description}", markup=False)
-        columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        speed = TextColumn("{task.fields[speed]}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
         display = Progress(*columns, console=Console(stderr=True), transient=True)
         display.start()
         return display
@@ -88,15 +93,17 @@ class _Bar:
 
 
 class _Lines:
-    """A line every ten seconds, with the time left at the mean speed so far.
+    """A line every ten seconds, with windows per second and the time left at the mean speed so far.
 
-    Where there are several cases the lines count those, not the stages within each.
+    Where there are several cases the lines count those, not the stages within each; windows are then those
+    of all cases.
     """
 
     def __init__(self) -> None:
         self._last = time.monotonic()
         self._began: dict[str, tuple[float, int, int]] = {}
         self._counts_cases = False
+        self._speeds = _Speeds()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
@@ -104,14 +111,43 @@ class _Lines:
         if done < before:
             began, first = now, done  # the same stage of the next case
         self._began[stage] = (began, first, done)
+        self._speeds.count(stage, done)
         self._counts_cases |= stage == _CASES and total > 1
         if self._counts_cases != (stage == _CASES) or now - self._last < _LINE_EVERY_S or done >= total:
             return
         self._last = now
         parts = [f"{stage}: {done} of {total}"]
+        parts += filter(None, (self._speeds.text(of) for of in (_UNITS if self._counts_cases else [stage])))
         if done > first:
             parts.append(f"about {duration((now - began) / (done - first) * (total - done))} left")
         typer.echo(", ".join([*parts, note] if note else parts), err=True)
+
+
+class _Speeds:
+    """Steps per second of the stages in `_UNITS`, over any number of cases that each count from the start."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+        self._steps: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+
+    def count(self, stage: str, done: int) -> None:
+        """``done`` steps are done; no more than last time: another case has begun."""
+        if stage not in _UNITS:
+            return
+        if stage in self._began:
+            before = self._before[stage]
+            self._steps[stage] += done - before if done > before else done
+        else:  # the clock starts after the first step, which has all that is done only once in it
+            self._began[stage], self._steps[stage] = time.monotonic(), 0
+        self._before[stage] = done
+
+    def text(self, stage: str) -> str:
+        """As in ``2.4 windows/s``; nothing before there are two steps."""
+        if not self._steps.get(stage):
+            return ""
+        seconds = time.monotonic() - self._began[stage]
+        return f"{self._steps[stage] / seconds:.3g} {_UNITS[stage]}/s" if seconds > 0 else ""
 
 
 def duration(seconds: float) -> str:

@@ -55,7 +55,7 @@ class ZarrMaps:
     names
         Which maps: some of ``"probabilities"`` and ``"entropy"``.
     waiting_bytes
-        Memory for chunks that are not complete yet; as ``held_bytes`` it can be asked for.
+        Memory for chunks that are not complete yet; ``held_bytes`` is what they may take of it.
 
     Raises
     ------
@@ -78,8 +78,9 @@ class ZarrMaps:
             raise NotFound(f"{path.parent}: no such folder to write {path.name} into; create it first")
         self.path = path
         self.names = frozenset(names)
-        self.held_bytes = waiting_bytes
         self._geometry, self._channels = geometry, tuple(channels)
+        values = len(channels) * ("probabilities" in names) + ("entropy" in names)
+        self.held_bytes = min(waiting_bytes, 2 * values * int(np.prod(geometry.shape)))
         remove_stale(path.parent)
         self._begin()
 

@@ -13,6 +13,11 @@ from medseg.pipeline.models import OpenModel
 from medseg.pipeline.options import InferOptions, Progress
 from medseg.volume import Volume
 
+_NOTHING_SEEN = (
+    "every window is empty by the model's own rule, so the network has seen nothing of this scan; "
+    "--no-skip-empty shows it all"
+)
+
 
 def predict(
     volume: Volume,
@@ -39,9 +44,9 @@ def predict(
 
 def execution(prediction: Prediction) -> dict[str, Any]:
     """How the work was done, for the provenance."""
-    plan = prediction.memory
+    plan, windows = prediction.memory, prediction.windows
     return {
-        "windows": {"total": prediction.windows.total, "skipped": prediction.windows.skipped},
+        "windows": {"total": windows.total, "skipped": windows.skipped},
         "memory": {
             "place": plan.place,
             "sums": plan.sums,
@@ -50,7 +55,7 @@ def execution(prediction: Prediction) -> dict[str, Any]:
             "device_bytes": plan.device_bytes,
             "scratch_bytes": plan.scratch_bytes,
         },
-        "notes": list(prediction.notes),
+        "notes": [*prediction.notes, *([_NOTHING_SEEN] if windows.skipped == windows.total else [])],
     }
 
 

@@ -133,12 +133,30 @@ def test_long_work_says_how_long_it_will_take(
     with working(quiet=False) as progress:
         for done in range(5):
             progress("cases", done, 5)
-            progress("predict", 1, 1)
-            now += 6.0
+            progress("predict", 6, 12)
+            now += 3.0
+            progress("predict", 12, 12)
+            now += 3.0
+    # 6 windows in 3 s, over and over, and the first ones before the clock began.
     assert capfd.readouterr().err.splitlines() == [
-        "cases: 2 of 5, about 18 s left",
-        "cases: 4 of 5, about 6 s left",
+        "cases: 2 of 5, 1.5 windows/s, about 18 s left",
+        "cases: 4 of 5, 1.75 windows/s, about 6 s left",
     ]
+
+
+def test_a_long_case_says_its_windows_per_second_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from medseg.cli.progress import working
+
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with working(quiet=False) as progress:
+        progress("cases", 0, 1)
+        for done in range(1, 7):
+            progress("predict", done, 6)
+            now += 4.0
+    assert capfd.readouterr().err.splitlines() == ["predict: 4 of 6, 0.25 windows/s, about 8 s left"]
 
 
 def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
