@@ -37,11 +37,14 @@ def available_memory() -> int | None:
     if not _MEMINFO.is_file():
         return None
     free = _kibibytes(_MEMINFO, "MemAvailable")
-    limit, used = _CGROUP / "memory.max", _CGROUP / "memory.current"
-    if limit.is_file() and used.is_file():
+    limit, used, parts = (_CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
+    if limit.is_file() and used.is_file() and parts.is_file():
         text = limit.read_text(encoding="ascii").strip()
         if text != "max":
-            free = min(free, max(0, int(text) - int(used.read_text(encoding="ascii"))))
+            # Files that were read long ago count as used, though they would make room.
+            reclaimable = dict(line.split() for line in parts.read_text(encoding="ascii").splitlines())
+            taken = int(used.read_text(encoding="ascii")) - int(reclaimable.get("inactive_file", 0))
+            free = min(free, max(0, int(text) - taken))
     return free
 
 
