@@ -107,7 +107,7 @@ class DiskPiece:
         return self.store.buffer((channels.stop - channels.start, *self.shape[1:]))
 
     def _start(self, channels: slice) -> int:
-        return self.offset + channels.start * int(np.prod(self.shape[1:])) * self.store.itemsize
+        return self.offset + int(channels.start * np.prod(self.shape[1:])) * self.store.itemsize
 
 
 class DiskStore:

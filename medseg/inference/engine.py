@@ -267,10 +267,10 @@ class _Pass:
     def _stream(self, group: Group, sums: Sums, ran: NDArray[np.bool_] | None) -> Iterator[Finished]:
         backends: list[Any] = [member.backend for member in group.members]
         on_device = self._plan.place == "device"
-        forwards = [self._timed(backend.logits if on_device else backend) for backend in backends]
+        networks = group.flipping([self._timed(b.logits if on_device else b) for b in backends])
         return run(
             group.schedule,
-            lambda corners: group.logits(corners, forwards),
+            lambda corners: group.logits(corners, networks),
             sums,
             group.weights,
             batch_size=group.batch_size,

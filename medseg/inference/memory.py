@@ -181,7 +181,7 @@ class _Parts:
 def native_box_voxels(schedule: Schedule) -> int:
     """Voxels of the scan's own grid that one step finishes at most."""
     i, j, k = (max(s.stop - s.start for s in schedule.axes[axis].native) for axis in schedule.native_axes)
-    return i * j * k
+    return int(i * j * k)
 
 
 def _joined_bytes(groups: Sequence[Group]) -> int:
@@ -193,7 +193,7 @@ def _joined_bytes(groups: Sequence[Group]) -> int:
         for group in groups
     )
     across = [schedule.axes[a].table.low.size for n, a in enumerate(schedule.native_axes) if n != axis]
-    return 4 * groups[0].channels * planes * int(np.prod(across))
+    return int(4 * groups[0].channels * planes * np.prod(across))
 
 
 def _on_device(groups: Sequence[Group]) -> bool:

@@ -85,6 +85,7 @@ class Group:
         sigma = self.plan.inference.gaussian_sigma
         self.weights = gaussian_window(patch, sigma) if self.schedule.overlapping else None
         self._flips = [usable_mirror_axes(member.plan) if tta else () for member in members]
+        self._channels = len(self.plan.output_names)
         self.batch_size = min(member.backend.batch_size for member in members)
 
     @property
@@ -104,25 +105,30 @@ class Group:
     @property
     def channels(self) -> int:
         """Output channels of the networks."""
-        return len(self.plan.output_names)
+        return self._channels
 
     @property
     def averaged(self) -> bool:
         """Whether a window's logits are a mean, over flips or members."""
         return len(self.members) > 1 or any(self._flips)
 
-    def logits(self, corners: Sequence[Step], forwards: Sequence[Forward]) -> Any:
-        """Mean logits (B, K, *patch) of windows, over flips and members, ``forwards`` being their networks.
+    def flipping(self, forwards: Sequence[Forward]) -> list[Forward]:
+        """The members' networks, given as plain forward passes, averaged over each one's flips."""
+        return [
+            with_flips(forward, member.plan, flips)
+            for member, flips, forward in zip(self.members, self._flips, forwards, strict=True)
+        ]
+
+    def logits(self, corners: Sequence[Step], networks: Sequence[Forward]) -> Any:
+        """Mean logits (B, K, *patch) of windows over the members, whose networks `flipping` gave.
 
         May lie in memory that the next call overwrites.
         """
         total: Any = None
-        for member, patches, flips, forward in zip(
-            self.members, self._patches, self._flips, forwards, strict=True
-        ):
-            batch = np.stack([patches.patch(corner, self.schedule.patch) for corner in corners])
-            logits = with_flips(forward, member.plan, flips)(batch)
-            check_shape(logits, (len(corners), self.channels, *self.schedule.patch))
+        shape = (len(corners), self._channels, *self.schedule.patch)
+        for patches, network in zip(self._patches, networks, strict=True):
+            logits = network(np.stack([patches.patch(corner, self.schedule.patch) for corner in corners]))
+            check_shape(logits, shape)
             if len(self.members) == 1:
                 return logits
             if total is None:
