@@ -135,7 +135,7 @@ class DiskStore:
                 f"{self._where}: no scratch file can be made there: {error.strerror}"
             ) from error
         self._dtype = np.dtype(dtype)
-        self.itemsize = self._dtype.itemsize
+        self.itemsize = int(self._dtype.itemsize)
         self.size = 0  # of the file
         self._holes: dict[int, list[int]] = defaultdict(list)
         self._lock = threading.Lock()
