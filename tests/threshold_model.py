@@ -54,13 +54,18 @@ def threshold_plan(
     )
 
 
-def save_threshold_model(folder: Path, plan: Plan | None = None, scope: Scope | None = None) -> ModelBundle:
-    """Write the bundle. A scan of several channels is judged by its first."""
+def save_threshold_model(
+    folder: Path,
+    plan: Plan | None = None,
+    scope: Scope | None = None,
+    offsets: NDArray[np.float32] = OFFSETS,
+) -> ModelBundle:
+    """Write the bundle. A scan of several channels is judged by its first; ``offsets`` are one per class."""
     plan = plan or threshold_plan()
     ones = (1,) * plan.dimensions
     weight = np.zeros((3, len(plan.channels), *ones), np.float32)
     weight[:, 0] = SLOPES.reshape(3, *ones)
-    weights = {"conv.weight": weight, "conv.bias": OFFSETS}
+    weights = {"conv.weight": weight, "conv.bias": offsets}
     return save_bundle(
         folder,
         plan=plan,
