@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import zarr
 
 from medseg.cli.app import main
-from tests.threshold_model import expected_classes
+from tests.threshold_model import expected_classes, save_threshold_model, threshold_plan
 
 IDS = np.array([0, 7, 255])
 
@@ -95,6 +97,9 @@ def test_exit_code_5_where_the_model_was_altered(scan: Path, model: Path, tmp_pa
         ["infer", "{scan}", "-m", "{model}", "--allow", "anything"],
         ["infer", "{scan}", "-m", "{model}", "--backend", "abacus"],
         ["infer", "{scan}", "-m", "{model}", "--format", "jpeg"],
+        ["infer", "{scan}", "-m", "{model}", "--sums", "f64"],
+        ["infer", "{scan}", "-m", "{model}", "--scratch", "no-such-folder"],
+        ["infer", "{scan}", "-m", "{model}", "--max-memory", "plenty"],
         ["infer", "{scan}", "--no-such-option"],
         ["no-such-command"],
     ],
@@ -131,3 +136,57 @@ def test_second_call_computes_nothing_and_other_options_are_refused(scan: Path, 
     assert main([*call, "--overlap", "0.25"]) == 3
     assert main([*call, "--overlap", "0.25", "--overwrite"]) == 0
     assert written.stat().st_mtime_ns > first
+
+
+def test_people_read_windows_network_and_memory(
+    scan: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    another = scan.with_name("another.nii.gz")
+    shutil.copy(scan, another)
+    assert main(["infer", str(scan), str(another), "-m", str(model), "--device", "cpu", "--sums", "f16"]) == 0
+
+    lines = [line.strip() for line in capfd.readouterr().out.splitlines()]
+    assert [line.split() for line in lines if line.startswith("windows")] == [["windows", "18"]] * 2
+    # Once for all scans that it is the same for.
+    assert lines.count("network       openvino on the CPU, float32: CPU asked for") == 1
+    memory = [line for line in lines if line.startswith("memory")]
+    assert len(memory) == 2
+    for line in memory:
+        assert re.fullmatch(
+            r"memory +\d+\.\d\d GB predicted, \d+\.\d\d GB measured; sums in memory in float16", line
+        )
+    assert main(["infer", str(scan), "-m", str(model), "--device", "cpu", "--sums", "f16"]) == 0
+    again = capfd.readouterr().out
+    assert "(done before)" in again
+    assert "openvino on the CPU" in again
+
+
+def test_m_repeated_is_an_ensemble(scan: Path, model: Path, tmp_path: Path) -> None:
+    other = save_threshold_model(tmp_path / "other", threshold_plan(name="other", patch=(8, 8, 8))).path
+    assert main(["infer", str(scan), "-m", str(model), "-m", str(other)]) == 0
+
+    case = json.loads(scan.with_name("scan_seg.json").read_text())
+    assert case["model"] == "threshold+other"
+    written = np.asanyarray(nibabel.load(scan.with_name("scan_seg.nii.gz")).dataobj)
+    np.testing.assert_array_equal(written, IDS[expected_classes(nibabel.load(scan).get_fdata())])
+
+
+def test_maps_are_arrays_beside_the_segmentation(scan: Path, model: Path) -> None:
+    arguments = ["--probabilities", "--entropy", "--no-skip-empty", "--max-memory", "60GB"]
+    assert main(["infer", str(scan), "-m", str(model), *arguments]) == 0
+
+    case = json.loads(scan.with_name("scan_seg.json").read_text())
+    shares = np.asarray(zarr.open_array(case["probabilities"], mode="r"))
+    assert shares.shape == (3, 18, 21, 13)
+    np.testing.assert_array_equal(shares.argmax(axis=0), expected_classes(nibabel.load(scan).get_fdata()))
+    assert zarr.open_array(case["entropy"], mode="r").shape == (18, 21, 13)
+    assert case["provenance"]["options"]["skip_empty"] is False
+
+
+def test_too_little_memory_fails_the_case_and_says_what_would_do(
+    scan: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infer", str(scan), "-m", str(model), "--max-memory", "1MB"]) == 4
+    out = capfd.readouterr().out
+    assert "out-of-memory" in out
+    assert "--max-memory" in out

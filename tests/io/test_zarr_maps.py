@@ -193,3 +193,17 @@ def test_what_a_killed_process_left_is_cleared_by_the_next_one(killed: Path) -> 
     assert left.name.startswith(".a_maps.zarr.")
     save(killed / "b_maps.zarr", random_maps((4, 5, 6), 2), boxes((4, 5, 6), ((), (), ())))
     assert [entry.name for entry in killed.iterdir()] == ["b_maps.zarr"]
+
+
+def test_after_a_restart_every_voxel_comes_anew_and_the_old_ones_are_gone(tmp_path: Path) -> None:
+    maps = random_maps((70, 5, 6), 1)
+    writer = ZarrMaps(tmp_path / "a_maps.zarr", geometry((70, 5, 6)), CHANNELS, ["probabilities"])
+    order = boxes((70, 5, 6), ((64,), (), ()))
+    writer.write("probabilities", order[0], np.ones((3, 64, 5, 6), np.float32))
+    writer.restart()
+    for box in order:
+        writer.write("probabilities", box, maps["probabilities"][(..., *box)])
+    writer.save()
+    kept = np.asarray(zarr.open_array(tmp_path / "a_maps.zarr" / "probabilities", mode="r"))
+    np.testing.assert_array_equal(kept, maps["probabilities"].astype(np.float16))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a_maps.zarr"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from medseg.errors import UsageError
+from medseg.errors import NotFound, UsageError
 from medseg.pipeline import InferOptions
 from medseg.pipeline.options import memory_bytes
 
@@ -36,3 +38,21 @@ def test_options_out_of_range_are_refused() -> None:
         InferOptions(overlap=1.0)
     with pytest.raises(UsageError, match="max_memory 0"):
         InferOptions(max_memory=0)
+    with pytest.raises(UsageError, match="sums 'f64': expected one of auto, f32, f16"):
+        InferOptions(sums="f64")
+
+
+def test_scratch_is_the_option_else_the_environments_else_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEDSEG_SCRATCH", raising=False)
+    assert InferOptions().scratch_folder is None
+    monkeypatch.setenv("MEDSEG_SCRATCH", str(tmp_path))
+    assert InferOptions().scratch_folder == tmp_path
+    (tmp_path / "mine").mkdir()
+    assert InferOptions(scratch=tmp_path / "mine").scratch_folder == tmp_path / "mine"
+    with pytest.raises(NotFound, match="nowhere"):
+        InferOptions(scratch=tmp_path / "nowhere")
+    monkeypatch.setenv("MEDSEG_SCRATCH", str(tmp_path / "gone"))
+    with pytest.raises(NotFound, match="gone"):
+        InferOptions()
