@@ -21,7 +21,7 @@ _RANGES = {"zscore": [-10.0, 10.0], "window": [-10.0, 10.0], "unit": [0.0, 1.0]}
 def monai_metadata(plan: Plan, scope: Scope) -> dict[str, Any]:
     """The mandatory keys of MONAI's metadata.json for a model."""
     channels = {str(n): channel.name for n, channel in enumerate(plan.channels)}
-    names = (plan.background, *plan.label_set.names)
+    names = plan.output_names
     shape = list(plan.patch)
     return {
         "schema": _SCHEMA,

@@ -21,8 +21,13 @@ def inference_config(plan: Plan) -> Config:
     Raises
     ------
     UsageError
-        If the plan's network is not one of MONAI's.
+        If the plan's network is not one of MONAI's, or its outputs are regions.
     """
+    if plan.regions:
+        raise UsageError(
+            f"model {plan.name!r} gives regions that may overlap: only models whose labels exclude each "
+            "other can be exported to a MONAI Bundle"
+        )
     if plan.network.name != "unet":
         raise UsageError(f"network {plan.network.name!r}: only 'unet' is MONAI's own and can be exported")
     return {

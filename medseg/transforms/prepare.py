@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import InputRefused, UsageError
 from medseg.geometry import Geometry
+from medseg.inference.finish import ids_of
 from medseg.labels import LabelSet
 from medseg.plans import Plan
 from medseg.preprocess import network_geometry, prepare, prepare_labels, restore
@@ -80,12 +81,13 @@ class RestoreLabelsd(MapTransform):
     """From logits on a plan's grid to label ids on the scan's own grid: the way back of `PrepareVolumed`.
 
     Logits, not labels, are interpolated (linear), and the largest wins; on a tie the class that comes first
-    in the plan, background before all.
+    in the plan, background before all. A plan's regions are painted where their logit is above 0.
 
     Parameters
     ----------
     keys
-        Of logits or probabilities (classes, x, y, z), one channel for each of ``plan.class_ids``.
+        Of logits (channels, x, y, z), one channel for each of ``plan.output_names``. Probabilities will do
+        too, unless they are of regions.
     plan
         The plan that `PrepareVolumed` had.
     ref_key
@@ -109,18 +111,19 @@ class RestoreLabelsd(MapTransform):
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """The case, with int32 MetaTensors (1, I, J, K) of label ids on the grid of the scan as loaded."""
         case = dict(data)
-        ids = np.array(self.plan.class_ids, np.int32)
+        channels = len(self.plan.output_names)
         for key in self.key_iterator(case):
             name = key if self.ref_key is None else self.ref_key
             network = grid_of(case[name], name, case[key].shape[1:])
             native = loaded_grid_of(case[name], name)
             logits = array_on(case[key], network)
-            if len(logits) != len(ids):
+            if len(logits) != channels:
+                what = "regions" if self.plan.regions else "classes"
                 raise UsageError(
-                    f"{key!r}: {len(logits)} channels, plan {self.plan.name!r} has {len(ids)} classes"
+                    f"{key!r}: {len(logits)} channels, plan {self.plan.name!r} has {channels} {what}"
                 )
-            classes = restore(logits, network, native).argmax(0)
-            case[key] = to_tensor(ids[classes][None], native, case[name].meta)
+            ids = ids_of(restore(logits, network, native), self.plan, threshold=0.0)
+            case[key] = to_tensor(ids[None].astype(np.int32), native, case[name].meta)
         return case
 
 
