@@ -189,9 +189,8 @@ def cases(draw: st.DrawFn, classes: st.SearchStrategy[int] | None = None) -> Cas
                 **how,
             }
         )
-        network = Toy(
-            kind, len(plan.output_names), channels, plan.patch, seed=n, batch_size=draw(st.integers(1, 4))
-        )
+        network = Toy(kind, len(plan.output_names), channels, plan.patch, seed=n)
+        network.batch_size, network.settings["threads"] = draw(st.integers(1, 4)), draw(st.integers(1, 3))
         members.append((plan, network))
     overlap = _affordable(volume, [plan for plan, _ in members], overlap, tta)
     maps = frozenset(draw(st.sets(st.sampled_from(["probabilities", "entropy"]))))

@@ -129,11 +129,12 @@ def test_neither_half_precision_nor_a_scratch_file_changes_what_is_clear(
 
 @examples(20)
 @given(case=cases(), sums=st.sampled_from(["f32", "f16"]))
-def test_where_sums_wait_and_how_many_windows_go_at_once_changes_no_bit(case: Case, sums: str) -> None:
+def test_neither_where_sums_wait_nor_threads_nor_windows_at_once_change_a_bit(case: Case, sums: str) -> None:
     with sums_on("memory"):
         prediction, maps = run(case, sums=sums)
     for _, network in case.members:
         network.batch_size = 5 - network.batch_size
+        network.settings["threads"] = 4 - network.settings["threads"]
     with sums_on("disk"):
         other, others = run(case, sums=sums)
     np.testing.assert_array_equal(prediction.ids, other.ids)

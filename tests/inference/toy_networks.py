@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ class Toy:
     batch_size: int = 1
     answer: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
     name: str = "toy"
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         generator = np.random.default_rng(self.seed)
