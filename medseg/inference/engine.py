@@ -29,6 +29,8 @@ from medseg.inference.sums import Sums, make_float32
 from medseg.inference.threads import Threads
 from medseg.volume import Volume
 
+_WHERE = {"device": "on the GPU", "memory": "in main memory", "disk": "in a scratch file"}
+
 Progress = Callable[[str, int, int], None]
 Ids = NDArray[np.unsignedinteger[Any]]
 
@@ -155,16 +157,18 @@ def segment(
         try:
             work.go()
         except DeviceOutOfMemory as error:
-            if lower is None:
-                raise
+            if lower is None or plan.place != "device":
+                raise  # it is the network that does not fit
             notes.append(
-                f"the GPU ran out of memory with sums on the {plan.place} in {plan.sums} ({error}): computed "
-                f"again with sums in {lower.place} in {lower.sums}"
+                f"the GPU ran out of memory ({error}): computed again with sums {_WHERE[lower.place]}, in "
+                f"{lower.sums}"
             )
             ids[...] = 0
             if maps is not None:
                 maps.restart()
             continue
+        except OutOfMemory:
+            raise
         except MemoryError as error:
             raise OutOfMemory(
                 f"memory ran out, though {amount(plan.predicted_bytes)} were thought to be enough: other "

@@ -46,6 +46,17 @@ def open_model(
     return OpenModel(bundle, opened, perf_counter() - start)
 
 
+def on_the_cpu(model: OpenModel, options: InferOptions) -> OpenModel:
+    """The same model for the CPU, in the precision that was asked for."""
+    return open_model(
+        model.bundle,
+        backend=options.backend,
+        device="cpu",
+        precision=options.precision,
+        threads=options.threads,
+    )
+
+
 ModelLike = str | Path | ModelBundle | OpenModel
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from medseg.errors import DeviceOutOfMemory
 from medseg.inference import Member, Prediction, segment
 from medseg.inference.process_memory import peak_memory
 from medseg.io.zarr_maps import ZarrMaps
 from medseg.pipeline.maps import MemoryMaps
-from medseg.pipeline.models import OpenModel
+from medseg.pipeline.models import OpenModel, on_the_cpu
 from medseg.pipeline.options import InferOptions, Progress
 from medseg.volume import Volume
 
@@ -21,12 +23,35 @@ _NOTHING_SEEN = (
 
 def predict(
     volume: Volume,
+    models: tuple[OpenModel, ...],
+    options: InferOptions,
+    maps: MemoryMaps | ZarrMaps | None,
+    progress: Progress | None,
+) -> tuple[Prediction, tuple[OpenModel, ...]]:
+    """Segment a scan with the models, and tell which networks did it: others where a GPU was too small.
+
+    Errors are those of `medseg.inference.segment`.
+    """
+    try:
+        return _segment(volume, models, options, maps, progress), models
+    except DeviceOutOfMemory as error:
+        if options.device != "auto":
+            raise
+        note = f"the network does not fit on the GPU ({error}): computed on the CPU"
+    if maps is not None:
+        maps.restart()
+    on_cpu = tuple(on_the_cpu(model, options) for model in models)
+    prediction = _segment(volume, on_cpu, options, maps, progress)
+    return replace(prediction, notes=(note, *prediction.notes)), on_cpu
+
+
+def _segment(
+    volume: Volume,
     models: Sequence[OpenModel],
     options: InferOptions,
     maps: MemoryMaps | ZarrMaps | None,
     progress: Progress | None,
 ) -> Prediction:
-    """Segment a scan with the models. Errors are those of `medseg.inference.segment`."""
     return segment(
         volume,
         [Member(model.bundle.plan, model.backend) for model in models],

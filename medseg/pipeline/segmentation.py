@@ -202,7 +202,7 @@ def segment_scan(
     volume, bundles = scan.volume, scan.bundles
     models, opening = chooser.opened(bundles)
     maps = open_maps(volume, bundles[0].plan) if options.maps else None
-    prediction = predict(volume, models, options, maps, progress)
+    prediction, models = predict(volume, models, options, maps, progress)
     measuring = perf_counter()
     label_set = bundles[0].label_set
     measurements = measure(LabelMap(prediction.ids, volume.geometry, label_set))
