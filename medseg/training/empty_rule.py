@@ -1,8 +1,9 @@
 """Which windows a model need not look at: a rule learnt from the training scans, and held against each.
 
-Air holds no structure, so a window of nothing but air need not be looked at. Where air ends is taken from
-the intensities inside the labels, and then checked: over every training scan and every place where a
-window that holds a labelled voxel can stand, its brightest voxel must lie clearly above the threshold.
+Air holds no structure, so a window of nothing but air need not be looked at. That is checked: over every
+training scan and every place where a window that holds a labelled voxel can stand, its brightest voxel must
+lie clearly above the threshold. A label may well be of air, as that of a lung is: what counts is that no
+window with a part of it is without a vessel, a wall, or other tissue.
 """
 
 from __future__ import annotations
@@ -27,12 +28,10 @@ from medseg.volume import LabelMap, Volume
 
 Progress = Callable[[str, int, int], None]
 
-# Per unit: the highest threshold (in HU that is between lung and fat), the least margin, decimals kept.
+# Per unit: the highest threshold (in HU that is between lung and fat), the margin, and decimals kept.
 _HIGHEST = {"intensity": -300.0, "range": 0.1}
-_LEAST_MARGIN = {"intensity": 50.0, "range": 0.02}
+_MARGIN = {"intensity": 150.0, "range": 0.05}
 _DECIMALS = {"intensity": 0, "range": 3}
-_MARGIN = 0.1  # of the range of intensities inside the labels
-_SAMPLES_PER_CASE = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,12 +39,11 @@ class _Seen:
     """What the windows of one scan hold, in the rule's unit.
 
     ``dimmest`` is the lowest maximum of any window, wherever it stands, that holds a labelled voxel;
-    ``maxima`` are those of the windows that inference looks at; ``labelled`` samples labelled voxels.
+    ``maxima`` are those of the windows that inference looks at.
     """
 
     dimmest: float
     maxima: NDArray[np.float64]
-    labelled: NDArray[np.float64]
 
 
 def propose_empty_rule(
@@ -54,9 +52,8 @@ def propose_empty_rule(
     """The rule for a plan's ``inference.empty``, or None where none is safe or none would skip anything.
 
     The channel is the first CT one, in its own units; without CT the first one, as a share of the range of
-    each scan. The threshold is the lowest of three: -300 HU (or a tenth of the range); the labelled voxels'
-    0.5th percentile less a margin; the dimmest window with a labelled voxel less that margin, a tenth of the
-    range that labelled voxels span, 50 HU (or 0.02) at least.
+    each scan. The threshold is -300 HU (or a tenth of the range), or 150 HU (0.05) below the dimmest window
+    with a labelled voxel where that is lower.
 
     Parameters
     ----------
@@ -71,14 +68,9 @@ def propose_empty_rule(
     channel = next((n for n, one in enumerate(plan.channels) if one.modality == "CT"), None)
     rule = EmptyRule(channel=channel or 0, unit="range" if channel is None else "intensity", below=0.0)
     seen = _look(plan, rule, cases, progress)
-    labelled = np.concatenate([one.labelled for one in seen]) if seen else np.empty(0)
-    if labelled.size == 0:
-        return None
-    low, high = np.percentile(labelled, (0.5, 99.5))
-    margin = max(_MARGIN * (high - low), _LEAST_MARGIN[rule.unit])
-    dimmest = min(one.dimmest for one in seen)
+    dimmest = min((one.dimmest for one in seen), default=inf)
     factor = 10.0 ** _DECIMALS[rule.unit]
-    below = floor(min(_HIGHEST[rule.unit], low - margin, dimmest - margin) * factor) / factor
+    below = floor(min(_HIGHEST[rule.unit], dimmest - _MARGIN[rule.unit]) * factor) / factor
     skipped = sum(int((one.maxima < below).sum()) for one in seen)
     return rule.model_copy(update={"below": below}) if skipped else None
 
@@ -148,7 +140,6 @@ def _look_at(plan: Plan, rule: EmptyRule, volume: Volume, label_map: LabelMap) -
     return _Seen(
         dimmest=(float(maxima[holds].min()) - low) / (high - low) if holds.any() else inf,
         maxima=(maxima[tuple(np.transpose(starts))].astype(np.float64) - low) / (high - low),
-        labelled=(_sample(volume.data[rule.channel], inside) - low) / (high - low),
     )
 
 
@@ -158,12 +149,4 @@ def _window_maxima(values: NDArray[Any], patch: Sequence[int]) -> NDArray[Any]:
         # The filter's window is centred; shifted so that it starts at its voxel.
         values = maximum_filter1d(values, edge, axis=axis, origin=-(edge // 2), mode="nearest")
         values = values[(slice(None),) * axis + (slice(0, values.shape[axis] - edge + 1),)]
-    return values
-
-
-def _sample(channel: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    where = np.flatnonzero(inside)
-    step = max(1, where.size // _SAMPLES_PER_CASE)
-    index = np.unravel_index(where[::step], inside.shape)
-    values: NDArray[np.float64] = channel[index].astype(np.float64)
     return values

@@ -83,16 +83,27 @@ def test_air_round_a_body_is_skipped_on_ct(tmp_path):
     assert total > 0
 
 
-def test_a_dark_organ_lowers_the_threshold_and_an_organ_of_air_forbids_the_rule(tmp_path):
-    dark = save_case(tmp_path / "dark", *body(organ=-400))
+def test_a_large_dark_organ_lowers_the_threshold_and_one_of_nothing_but_air_forbids_the_rule(tmp_path):
+    image, label = body()
+    label[1:11, 4:16, 3:15] = 1  # larger than a window
+    image[label > 0] = np.random.default_rng(1).normal(-400, 8, int(label.sum()))
+    dark = save_case(tmp_path / "dark", image, label)
     rule = propose_empty_rule(plan_for(), [dark])
     assert rule is not None
-    assert -520 < rule.below < -450
+    assert -540 < rule.below < -510
     assert skipped_at_worst(plan_for(), rule, dark)[0] == 0
-    air = save_case(tmp_path / "air", *body(organ=-990))
+    air = save_case(tmp_path / "air", image - 590.0 * label, label)
     assert propose_empty_rule(plan_for(), [air]) is None
     # One such scan among many decides.
     assert propose_empty_rule(plan_for(), [save_case(tmp_path, *body()), air]) is None
+
+
+def test_a_label_of_air_is_no_obstacle_where_every_window_on_it_shows_more_than_air(tmp_path):
+    image, label = body(organ=-990)  # smaller than a window
+    case = save_case(tmp_path, image, label)
+    rule = propose_empty_rule(plan_for(), [case])
+    assert rule == EmptyRule(below=-300)
+    assert skipped_at_worst(plan_for(), rule, case)[0] == 0
 
 
 def test_without_ct_the_threshold_is_a_share_of_each_scans_range(tmp_path):
