@@ -114,7 +114,13 @@ scratch
 
     try:
         documents = flow(
-            jobs, steps.read, steps.compute, steps.write, begin=begin, may_read_ahead=steps.may_read_ahead
+            jobs,
+            steps.read,
+            steps.compute,
+            steps.write,
+            begin=begin,
+            may_read_ahead=steps.may_read_ahead,
+            hurry=steps.hurry.set,
         )
     finally:
         steps.drop_maps()

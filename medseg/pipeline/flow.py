@@ -18,6 +18,8 @@ Value = TypeVar("Value")
 
 # Waits are cut into pieces, so that Ctrl-C ends them on Windows too, where no signal interrupts a lock.
 _WAIT_S = 0.2
+# How long a read that nobody wants any more is waited for.
+_READ_S = 1.0
 
 
 def flow(
@@ -28,6 +30,7 @@ def flow(
     *,
     begin: Callable[[int], None],
     may_read_ahead: Callable[[Read], bool],
+    hurry: Callable[[], None],
 ) -> list[Written]:
     """Take every item through ``read``, ``compute`` and ``write``; results in the order of the items.
 
@@ -35,8 +38,8 @@ def flow(
     is waiting to be written or being written, each in a thread of its own; a lone item meets no thread.
 
     An exception of any step ends the whole. It is raised here when its item's turn comes, after what is
-    being written has been written. Ctrl-C and exceptions from ``begin`` do the same; a second Ctrl-C waits
-    for nothing. A read under way is left to itself, its result is dropped.
+    being written has been written. Ctrl-C and exceptions from ``begin`` do the same. A read under way is
+    dropped, and left to itself where it takes longer than a moment.
 
     Parameters
     ----------
@@ -44,12 +47,15 @@ def flow(
         Called with the number of items that came before, when an item's turn comes.
     may_read_ahead
         Whether the next item may be read while this one is computed: both will lie in memory.
+    hurry
+        Called for every further Ctrl-C while ``write`` is waited for, in the calling thread: ``write`` is to
+        end as soon as nothing is half done.
     """
     if len(items) == 1:
         begin(0)
         return [write(items[0], compute(items[0], read(items[0])))]
     results: list[Written] = []
-    with _lane("medseg reads", finish=False) as start_reading, _lane("medseg writes") as start_writing:
+    with _lane("medseg reads") as start_reading, _lane("medseg writes", hurry) as start_writing:
         reading = start_reading(lambda: read(items[0])) if items else None
         writing: Future[Written] | None = None
         for index, item in enumerate(items):
@@ -71,8 +77,10 @@ def flow(
 
 
 @contextmanager
-def _lane(name: str, *, finish: bool = True) -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
-    """A thread that does one thing after another; on leaving, waits for what it has to do if ``finish``."""
+def _lane(
+    name: str, hurry: Callable[[], None] | None = None
+) -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
+    """A thread that does one thing after another. Leaving waits for its end if it can be hurried."""
     work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
     # A daemon: a read that takes long must not keep the interpreter from ending.
     thread = threading.Thread(target=_work_off, args=(work,), name=name, daemon=True)
@@ -87,8 +95,10 @@ def _lane(name: str, *, finish: bool = True) -> Iterator[Callable[[Callable[[], 
         yield start
     finally:
         work.put(None)
-        while finish and thread.is_alive():
-            thread.join(_WAIT_S)
+        if hurry is None:
+            thread.join(_READ_S)
+        else:
+            _await_end(thread, hurry)
 
 
 def _work_off(work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]) -> None:
@@ -99,6 +109,18 @@ def _work_off(work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]) -
         except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
             future.set_exception(error)
         del job, call, future  # they hold a scan, and the next job may be long in coming
+
+
+def _await_end(thread: threading.Thread, hurry: Callable[[], None]) -> None:
+    # Never left behind: an interpreter that ends under a thread in a C++ library may crash, and the thread
+    # would leave its temporary file.
+    while True:
+        try:
+            while thread.is_alive():
+                thread.join(_WAIT_S)
+            return
+        except KeyboardInterrupt:
+            hurry()
 
 
 def _bound(call: Callable[..., Value], *arguments: Any) -> Callable[[], Value]:

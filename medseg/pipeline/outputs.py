@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from time import perf_counter
 from typing import Any
 
@@ -60,7 +61,12 @@ def earlier_case(
 
 
 def write_case(
-    case: Case, outputs: Outputs, result: Segmentation, shown: Volume | None, maps: ZarrMaps | None
+    case: Case,
+    outputs: Outputs,
+    result: Segmentation,
+    shown: Volume | None,
+    maps: ZarrMaps | None,
+    hurry: Event,
 ) -> dict[str, Any]:
     """Write every output of a case; the sidecar says "interrupted" until the last one is in place.
 
@@ -70,6 +76,8 @@ def write_case(
         The scan, where a preview is wanted.
     maps
         Where probabilities or entropy have gone, if they were wanted.
+    hurry
+        Ends the writing after the file under way, as a Ctrl-C there would.
 
     Raises
     ------
@@ -86,12 +94,14 @@ def write_case(
     first, *others = outputs.segmentations
     for path in outputs.segmentations:
         write(result.labels, path, overwrite=True)
+        _stop_if(hurry)
     written: dict[str, Path | list[Path] | None] = {"segmentation": first}
     if others:
         written["segmentations"] = [first, *others]
     if maps is not None:
         group = maps.save()
         written |= {name: group / name for name in sorted(maps.names)}
+        _stop_if(hurry)
     if shown is not None:
         _write_preview(outputs.preview, shown, result)
         written["preview"] = outputs.preview
@@ -101,6 +111,11 @@ def write_case(
     document["timings_s"]["total"] = round(document["timings_s"]["total"] + writing, 4)
     write_text(outputs.sidecar, sidecar_text(document))
     return document
+
+
+def _stop_if(hurry: Event) -> None:
+    if hurry.is_set():
+        raise KeyboardInterrupt
 
 
 def make_folder(folder: Path) -> None:

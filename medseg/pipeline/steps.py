@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 from medseg.errors import InputRefused, MedsegError, OutOfMemory, UsageError, WriteFailed
@@ -48,7 +49,8 @@ class Finished:
 class Steps:
     """Each step gives what the next one takes, or the case's entry in the report, which the others pass on.
 
-    ``lone`` says that there is one case only: what is wrong about the call for it ends the call.
+    ``lone`` says that there is one case only: what is wrong about the call for it ends the call. Once
+    ``hurry`` is set, writing ends after the file under way.
     """
 
     chooser: ModelChooser
@@ -57,6 +59,7 @@ class Steps:
     overwrite: bool
     lone: bool
     progress: Progress | None
+    hurry: Event = field(default_factory=Event)
     _unnamed: set[ZarrMaps] = field(default_factory=set)
 
     def read(self, job: Job) -> Scan | Document:
@@ -100,7 +103,9 @@ class Steps:
         if isinstance(finished, dict):
             return finished
         try:
-            return write_case(job.case, job.outputs, finished.result, finished.shown, finished.maps)
+            return write_case(
+                job.case, job.outputs, finished.result, finished.shown, finished.maps, self.hurry
+            )
         except _ENDS_THE_CASE as error:
             return self._undone(job, error, finished.result.model)
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +18,12 @@ PATIENCE_S = 60.0
 class Recorder:
     """Steps that note when they begin and end, and in which thread; ``during`` is called within."""
 
-    def __init__(self, during: Callable[[str, int], None] = lambda step, item: None) -> None:
-        self.during = during
+    def __init__(
+        self,
+        during: Callable[[str, int], None] = lambda step, item: None,
+        hurry: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.during, self.hurry = during, hurry
         self.events: list[tuple[str, int]] = []
         self.threads: dict[str, set[str]] = {"read": set(), "compute": set(), "write": set()}
         self.begun: list[int] = []
@@ -44,7 +50,13 @@ class Recorder:
             return computed + 1
 
         return flow(
-            range(count), read, compute, write, begin=self.begun.append, may_read_ahead=may_read_ahead
+            range(count),
+            read,
+            compute,
+            write,
+            begin=self.begun.append,
+            may_read_ahead=may_read_ahead,
+            hurry=self.hurry,
         )
 
 
@@ -134,6 +146,30 @@ def test_ctrl_c_waits_for_the_result_that_is_being_written() -> None:
         recorder.run(3)
     assert ("write done", 0) in recorder.events
     assert ("write", 1) not in recorder.events
+
+
+def test_a_second_ctrl_c_hurries_the_write_and_still_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    writing, hurried = threading.Event(), threading.Event()
+    earlier = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored where tests run in the background
+
+    def during(name: str, item: int) -> None:
+        if (name, item) == ("compute", 1):
+            assert writing.wait(PATIENCE_S)
+            raise KeyboardInterrupt
+        if (name, item) == ("write", 0):
+            writing.set()
+            while not hurried.wait(0.05):
+                _thread.interrupt_main()
+
+    recorder = Recorder(during, hurried.set)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            recorder.run(3)
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+    assert ("write done", 0) in recorder.events
 
 
 def test_a_read_that_hangs_does_not_keep_an_exception_back() -> None:
