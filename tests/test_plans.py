@@ -1,0 +1,72 @@
+"""Plans: what they refuse, what they keep through YAML, and that old ones still load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import medseg
+from medseg.errors import PlanInvalid
+from medseg.plans import EmptyRule, Plan, RegionSpec
+
+
+def plan_of(**values: Any) -> Plan:
+    return Plan.checked(
+        {
+            "name": "toy",
+            "dimensions": 3,
+            "channels": [{"name": "ct", "modality": "CT"}],
+            "labels": [{"id": n, "name": f"part {n}", "colour": (1, 2, 3)} for n in (4, 1)],
+            "patch": (16, 16, 16),
+            **values,
+        }
+    )
+
+
+def test_outputs_are_background_and_labels_by_id_or_the_regions_as_listed() -> None:
+    assert plan_of().output_names == ("background", "part 1", "part 4")
+    regions = [
+        {"name": "whole", "labels": [4, 1], "paints": 4},
+        {"name": "core", "labels": [1], "paints": 1},
+    ]
+    plan = plan_of(regions=regions)
+    assert plan.output_names == ("whole", "core")
+    assert plan.class_ids == (0, 1, 4)
+
+
+def test_regions_and_the_rule_for_empty_windows_survive_yaml() -> None:
+    plan = plan_of(
+        regions=[{"name": "whole", "labels": [4, 1], "paints": 4}],
+        inference={"empty": {"unit": "range", "below": 0.05}},
+    )
+    read = Plan.from_yaml(plan.to_yaml())
+    assert read == plan
+    assert read.regions == (RegionSpec(name="whole", labels=(4, 1), paints=4),)
+    assert read.inference.empty == EmptyRule(channel=0, unit="range", below=0.05)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"regions": [{"name": "a", "labels": [2], "paints": 1}]}, r"region 'a': labels \[2\]"),
+        ({"regions": [{"name": "a", "labels": [1], "paints": 3}]}, r"region 'a': labels \[3\]"),
+        ({"regions": [{"name": "a", "labels": [], "paints": 1}]}, "at least 1 item"),
+        ({"inference": {"empty": {"channel": 1, "below": 0}}}, "channel 1: there are 1 channels"),
+        ({"inference": {"empty": {"below": float("inf")}}}, "finite"),
+        ({"inference": {"empty": {"below": float("nan")}}}, "finite"),
+        ({"inference": {"empty": {"unit": "HU", "below": 0}}}, "'intensity' or 'range'"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_by_name(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(PlanInvalid, match=words):
+        plan_of(**values)
+
+
+def test_a_bundle_from_before_regions_and_empty_windows_loads_and_has_neither() -> None:
+    bundle = medseg.load_model("hippocampus")
+    text = (bundle.path / "medseg.yaml").read_text()
+    assert "regions" not in text
+    assert "empty" not in text
+    assert bundle.plan.regions == ()
+    assert bundle.plan.inference.empty is None
