@@ -15,6 +15,7 @@ from medseg.inference.cells import free_disk
 from medseg.inference.process_memory import available_memory, peak_memory, used_memory
 from medseg.inference.schedule import Schedule
 from medseg.inference.stream import Group
+from medseg.inference.sums import hand_voxels
 
 Place = Literal["device", "memory", "disk"]
 Precision = Literal["f32", "f16"]
@@ -162,9 +163,7 @@ class _Parts:
         piece = max(slow.carried * middle.worked, slow.worked * middle.carried) * fast.worked
         worked = slow.worked * middle.worked * fast.worked
         patch = int(np.prod(schedule.patch))
-        in_hand = channels * slow.worked * middle.worked * fast.carried
-        in_hand += channels * slow.finished * middle.finished * fast.finished
-        in_hand += min(threads, channels) * worked
+        in_hand = channels * hand_voxels(schedule) + min(threads, channels) * worked
         batch = patch * group.batch_size
         networks = sum(member.backend.activation_bytes() for member in group.members)
         networks += 4 * batch * 2 * len(group.plan.channels)

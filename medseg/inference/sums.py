@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import OutOfMemory
-from medseg.inference.cells import Cells, MemoryPiece, Piece, Region, Store
+from medseg.inference.cells import Cells, Piece, Region, Store
 from medseg.inference.schedule import Schedule, Step
 from medseg.inference.threads import Threads
 
@@ -71,16 +71,15 @@ class Sums:
         # take memory that the other has done with.
         self._layer = slow.carried if 4 * slow.carried >= slow.worked else slow.worked
         self._rows = Cells([set(range(0, slow.worked + self._layer, self._layer)), cuts[1]], store)
-        self._window_end: _WindowEnd | None = None
+        self._window_end: _InHand | None = None
         self._threads = threads or Threads(1)
         self._groups = _groups(channels, self._threads.count if xp is np else 1)
         self._together = 1 if xp is np else channels
         worked = slow.worked * middle.worked * fast.worked
         self._scratch = [make((self._together * worked,)) for _ in self._groups]
-        self._finished = make((channels * slow.finished * middle.finished * fast.finished,))
-        # The end of the last window. Each channel's is read before it is written: one array serves both.
-        self._end_room = slow.worked * middle.worked * fast.carried
-        self._end = make((channels * self._end_room,))
+        # A row for each channel: the end of the last window, which is read before it is written again, and
+        # the finished box.
+        self._hand = make((channels * hand_voxels(schedule),)).reshape(channels, -1)
 
     def add(self, at: Step, logits: Any) -> Any:
         """Add a window, and return what is finished by it.
@@ -127,10 +126,11 @@ class Sums:
         old_row = (layers, slice(kc, to_c))
         old_in_slab = (slice(kb, to_b), slice(kc, to_c))
         size = (slow.ends[a] - ka, middle.ends[b] - kb, fast.ends[c] - kc)
-        finished = self._view(self._finished, size, self._channels)
-        if to_c < uc:
-            shape = self._place(ua - ka, ub - kb, uc - to_c)
-            self._window_end = _WindowEnd(self._end, self._end_room, shape)
+        end_shape = self._place(ua - ka, ub - kb, uc - to_c)
+        end_room = int(np.prod(end_shape))
+        if end_room:
+            self._window_end = _InHand(self._hand, 0, end_shape)
+        finished = _InHand(self._hand, end_room, self._place(*size))
         to_row = self._rows.make(old_row, self._row_shape) if to_b < ub else []
         to_slab = self._slabs.make(old_in_slab, self._slab_shape) if to_a < ua else []
 
@@ -152,7 +152,7 @@ class Sums:
                 for axis, t in zip(self._axes, (a, b, c), strict=True)
             )
         )
-        targets: list[Move] = [(MemoryPiece(finished), everything, self._at(*(slice(n) for n in size)))]
+        targets: list[Move] = [(finished, everything, self._at(*(slice(n) for n in size)))]
         if self._window_end is not None:
             targets.append((self._window_end, everything, self._at(c=slice(to_c - kc, None))))
         for (planes, columns), piece in to_row:
@@ -185,7 +185,7 @@ class Sums:
         self._run(work)
         self._rows.free(from_row)
         self._slabs.free(from_slab)
-        return finished
+        return finished.load(slice(0, self._channels), everything)
 
     def _run(self, work: Callable[[int], None]) -> None:
         try:
@@ -222,11 +222,11 @@ class Sums:
         return by_axis[0], by_axis[1], by_axis[2]
 
 
-class _WindowEnd:
-    """The sums that one window leaves to the next: a piece whose channels may be set while it is read."""
+class _InHand:
+    """Part of each channel's row of the array in hand, as a piece."""
 
-    def __init__(self, flat: Any, room: int, shape: tuple[int, int, int]) -> None:
-        self._flat, self._room, self._shape = flat, room, shape
+    def __init__(self, rows: Any, first: int, shape: tuple[int, int, int]) -> None:
+        self._rows, self._part, self._shape = rows, slice(first, first + int(np.prod(shape))), shape
 
     def load(self, channels: slice, part: Region) -> Any:
         return self._view(channels)[(slice(None), *part)]
@@ -235,9 +235,17 @@ class _WindowEnd:
         self._view(channels)[(slice(None), *part)] = values
 
     def _view(self, channels: slice) -> Any:
-        count = channels.stop - channels.start
-        first = channels.start * self._room
-        return self._flat[first : first + count * int(np.prod(self._shape))].reshape(count, *self._shape)
+        return self._rows[channels, self._part].reshape(channels.stop - channels.start, *self._shape)
+
+
+def hand_voxels(schedule: Schedule) -> int:
+    """Voxels, per channel, of the largest finished box and what its window leaves to the next in the row."""
+    slow, middle, fast = (schedule.axes[axis] for axis in schedule.order)
+    finished = [np.subtract(axis.ends, axis.keep) for axis in (slow, middle, fast)]
+    worked = [np.subtract(axis.stops, axis.keep) for axis in (slow, middle)]
+    left = np.subtract(fast.stops, [*fast.keep[1:], fast.stops[-1]])
+    together = np.einsum("a,b,c->abc", *finished) + np.einsum("a,b,c->abc", *worked, left)
+    return int(together.max())
 
 
 def _groups(channels: int, threads: int) -> list[tuple[int, int]]:
