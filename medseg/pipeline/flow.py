@@ -82,9 +82,9 @@ def _lane(
 ) -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
     """A thread that does one thing after another. Leaving waits for its end if it can be hurried."""
     work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+    ended = threading.Event()
     # A daemon: a read that takes long must not keep the interpreter from ending.
-    thread = threading.Thread(target=_work_off, args=(work,), name=name, daemon=True)
-    thread.start()
+    threading.Thread(target=_work_off, args=(work, ended), name=name, daemon=True).start()
 
     def start(call: Callable[[], Value]) -> Future[Value]:
         future: Future[Value] = Future()
@@ -96,12 +96,14 @@ def _lane(
     finally:
         work.put(None)
         if hurry is None:
-            thread.join(_READ_S)
+            ended.wait(_READ_S)
         else:
-            _await_end(thread, hurry)
+            _await(ended, hurry)
 
 
-def _work_off(work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]) -> None:
+def _work_off(
+    work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None], ended: threading.Event
+) -> None:
     while (job := work.get()) is not None:
         call, future = job
         try:
@@ -109,15 +111,16 @@ def _work_off(work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]) -
         except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
             future.set_exception(error)
         del job, call, future  # they hold a scan, and the next job may be long in coming
+    ended.set()
 
 
-def _await_end(thread: threading.Thread, hurry: Callable[[], None]) -> None:
+def _await(ended: threading.Event, hurry: Callable[[], None]) -> None:
     # Never left behind: an interpreter that ends under a thread in a C++ library may crash, and the thread
-    # would leave its temporary file.
+    # would leave its temporary file. Not Thread.join: interrupted, it takes the thread for dead (gh-90882).
     while True:
         try:
-            while thread.is_alive():
-                thread.join(_WAIT_S)
+            while not ended.wait(_WAIT_S):
+                pass
             return
         except KeyboardInterrupt:
             hurry()

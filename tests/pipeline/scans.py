@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import nibabel
@@ -36,3 +38,13 @@ def save_scan(path: Path, seed: int = 0, shape: tuple[int, int, int] = (21, 17, 
 def names(folder: Path) -> list[str]:
     """Names of all files and folders in a folder, hidden ones too."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def ends(thread_name: str, patience_s: float = 5.0) -> bool:
+    """Whether threads of that name are gone, or soon will be."""
+    last = time.monotonic() + patience_s
+    while any(thread.name == thread_name for thread in threading.enumerate()):
+        if time.monotonic() > last:
+            return False
+        time.sleep(0.01)
+    return True

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from medseg.pipeline.flow import flow
+from tests.pipeline.scans import ends
 
 PATIENCE_S = 60.0
 
@@ -126,7 +127,7 @@ def test_an_exception_is_raised_here_and_what_was_computed_before_is_written(
     assert ("write done", 1) in recorder.events
     assert ("write done", 2) not in recorder.events
     assert ("compute", 4) not in recorder.events
-    assert not [thread for thread in threading.enumerate() if thread.name == "medseg writes"]
+    assert ends("medseg writes")
 
 
 def test_ctrl_c_waits_for_the_result_that_is_being_written() -> None:

@@ -14,7 +14,7 @@ import medseg
 from medseg.errors import ModelRefused, NotFound
 from medseg.models import ModelBundle
 from medseg.pipeline import infer_files
-from tests.pipeline.scans import IDS, names, save_scan
+from tests.pipeline.scans import IDS, ends, names, save_scan
 from tests.threshold_model import expected_classes, save_threshold_model, threshold_plan
 
 
@@ -90,7 +90,7 @@ def test_ctrl_c_in_the_third_case_leaves_two_whole_and_the_next_call_does_the_re
     with pytest.raises(KeyboardInterrupt):
         infer_files(scans, model=model, out=out, progress=cancel)
     assert names(out) == ["s0_seg.json", "s0_seg.nii.gz", "s1_seg.json", "s1_seg.nii.gz"]
-    assert not [thread for thread in threading.enumerate() if thread.name == "medseg writes"]
+    assert ends("medseg writes")
 
     report = infer_files(scans, model=model, out=out)
     assert [case.get("already_done", False) for case in report.cases] == [True, True, False, False, False]
