@@ -71,6 +71,7 @@ def open_backend(
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
+    compile: bool = False,
 ) -> Backend:
     """Load a bundle's network into a backend.
 
@@ -88,6 +89,8 @@ def open_backend(
         where the device computes in it, else float32.
     threads
         CPU threads; None takes every processor this process may use.
+    compile
+        Hand a torch network to torch.compile, which wants a C++ compiler and up to a minute.
 
     Raises
     ------
@@ -100,10 +103,19 @@ def open_backend(
     """
     _check_names(backend, device, precision, threads)
     name, on, why = _choose(bundle, backend, device)
+    if compile and name != "torch":
+        raise UsageError("compile is for torch: use --backend torch (OpenVINO compiles every network anyway)")
     if name == "torch":
         from medseg.inference.backends.torch import TorchBackend
 
-        return TorchBackend(bundle, device=on, precision=precision, threads=threads, why=why)
+        return TorchBackend(
+            bundle,
+            device=on,
+            precision=precision,
+            threads=threads or usable_processors(),
+            why=why,
+            compile=compile,
+        )
     from medseg.inference.backends.openvino import OpenVinoBackend
 
     return OpenVinoBackend(bundle, precision=precision, threads=threads or usable_processors(), why=why)
