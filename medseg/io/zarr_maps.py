@@ -4,8 +4,8 @@ The group holds ``probabilities`` (K, i, j, k), one entry along the first axis p
 network, and ``entropy`` (i, j, k) in nats, on the scan's own grid. Zarr format 2, which every reader
 knows (zarr, dask, tensorstore, ITK, MATLAB's and Java's toolboxes; several still lack format 3).
 
-Values are float16: at most 0.00025 off where they are below 1, 0.001 below 4 (entropy), half the size, and
-the vanishing probability of a class that is nowhere near becomes 0, whose chunks are not stored at all.
+Values are float16: at most 0.00025 off where they are below 1, 0.001 below 4 (entropy), half the size. What
+is below 0.00006 becomes 0; chunks of nothing else, of classes that are nowhere near, are not stored at all.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ Box = tuple[slice, slice, slice]
 _Corner = tuple[int, int, int]
 
 _CHUNK = 64
+# The smallest normal float16. Smaller ones are not worth it: converting to them takes thirty times as long.
+_SMALLEST = np.float32(2.0**-14)
 # What waits for the rest of its chunk. Beyond it the oldest is stored unfinished, and read again later.
 _WAITING_BYTES = 64_000_000
 
@@ -150,21 +152,24 @@ class _Map:
 
     def take(self, box: Box, values: NDArray[np.float32]) -> None:
         """Values (channels, i, j, k) of a box."""
-        halves = values.astype(np.float16)
+        occupied = [n for n, one in enumerate(values) if one.max() >= _SMALLEST]
+        halves = {n: (values[n] * (values[n] >= _SMALLEST)).astype(np.float16) for n in occupied}
         for corner in _corners(box):
             whole = self._cube(corner)
             common = tuple(
                 slice(max(b.start, w.start), min(b.stop, w.stop)) for b, w in zip(box, whole, strict=True)
             )
-            part = halves[(slice(None), *_inside(common, box))]
-            here = _inside(common, whole)
+            there, here = _inside(common, box), _inside(common, whole)
             waiting = self._waiting.setdefault(corner, {})
             self._waiting.move_to_end(corner)
-            for channel in map(int, np.flatnonzero(part.any(axis=(1, 2, 3)))):
-                if channel not in waiting:
+            for channel, half in halves.items():
+                part = half[there]
+                if channel in waiting:
+                    waiting[channel][here] = part
+                elif part.view(np.uint16).any():  # ten times as fast as of float16
                     waiting[channel] = self._begin(channel, corner)
-                waiting[channel][here] = part[channel]
-            self._filled[corner] = self._filled.get(corner, 0) + part[0].size
+                    waiting[channel][here] = part
+            self._filled[corner] = self._filled.get(corner, 0) + _voxels(common)
             if self._filled[corner] == _voxels(whole):
                 self._store(corner)
 
@@ -267,7 +272,7 @@ def _inside(part: Sequence[slice], whole: Sequence[slice]) -> Box:
     return i, j, k
 
 
-def _voxels(box: Box) -> int:
+def _voxels(box: Sequence[slice]) -> int:
     return int(np.prod([s.stop - s.start for s in box]))
 
 
