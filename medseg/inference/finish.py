@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ Labels = NDArray[np.unsignedinteger[Any]]
 
 # The logit, of any structure, where no window looked: 0 for background. Its probability is 1e-13.
 UNSEEN_LOGIT = -30.0
+NOT_NUMBERS = (
+    "model {!r} returned values that are not numbers: its weights or the precision are at fault; try "
+    "--precision f32"
+)
 # Planes of classes below which sharing a box among threads costs more than it gives.
 _WORTH_SHARING = 64
 # Interpolation rounds: a blend of two values may exceed the larger of them by this share of their size.
@@ -111,16 +116,27 @@ def check_numbers(logits: Array, plan: Plan) -> tuple[Array, Array]:
     flat = logits.reshape(logits.shape[0], -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ModelRefused(
-            f"model {plan.name!r} returned values that are not numbers: its weights or the precision are at "
-            "fault; try --precision f32"
-        )
+        raise ModelRefused(NOT_NUMBERS.format(plan.name))
     return low, high
 
 
 def on_host(values: Array) -> Array:
     """The values as a numpy array: they are one already."""
     return values
+
+
+def blank(ids: NDArray[Any]) -> NDArray[Any]:
+    """Labels to write into, all background: ``ids`` itself."""
+    return ids
+
+
+def collect(labels: NDArray[Any] | None, ids: NDArray[Any], plan: Plan) -> None:
+    """Bring labels that `blank` gave into ``ids``: they are there already."""
+
+
+def errors() -> AbstractContextManager[None]:
+    """Errors need no translation here."""
+    return nullcontext()
 
 
 def largest(channels: Any, ids: list[int]) -> Labels:

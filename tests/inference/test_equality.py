@@ -57,6 +57,10 @@ class Collected:
             self.values[name] = np.full((*channels, *self.shape), np.nan, np.float32)
         self.times = {name: np.zeros(self.shape, np.int64) for name in self.names}
 
+    def restart(self) -> None:
+        """Everything comes again."""
+        self.__post_init__()
+
     def write(self, name: str, box: Any, values: NDArray[np.float32]) -> None:
         """Take a box."""
         assert name in self.names
