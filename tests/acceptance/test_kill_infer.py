@@ -17,6 +17,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import zarr
 
 from tests.threshold_model import expected_classes, save_threshold_model, threshold_plan
 
@@ -43,7 +44,7 @@ def test_killed_at_random_instants_leaves_only_whole_files(tmp_path: Path) -> No
         str(model.path),
         "--quiet",
     ]
-    command += ["--format", "nii.gz,nrrd", "-o"]
+    command += ["--format", "nii.gz,nrrd", "--entropy", "-o"]
 
     start = time.perf_counter()
     _run([*command, str(tmp_path / "whole")])
@@ -112,10 +113,15 @@ def _check(out: Path, expected: dict[str, np.ndarray]) -> int:
         for name in (f"{stem}_seg.nii.gz", f"{stem}_seg.nrrd"):
             if name in names:
                 np.testing.assert_array_equal(_read(out / name), labels)
+        if f"{stem}_seg_maps.zarr" in names:
+            entropy = np.asarray(zarr.open_array(out / f"{stem}_seg_maps.zarr" / "entropy", mode="r"))
+            assert entropy.shape == SHAPE
+            assert 0.3 < entropy.astype(np.float32).max() < 1.1  # of three classes: at most 1.0986
+            assert (entropy > 0).mean() > 0.9
         if f"{stem}_seg.json" in names:
             case = json.loads((out / f"{stem}_seg.json").read_text())
             if case["verdict"] == "ok":
-                assert {f"{stem}_seg.nii.gz", f"{stem}_seg.nrrd"} <= set(names)
+                assert {f"{stem}_seg{end}" for end in (".nii.gz", ".nrrd", "_maps.zarr")} <= set(names)
                 assert [label["voxels"] for label in case["labels"]] == [
                     (labels == i).sum() for i in (7, 255)
                 ]
