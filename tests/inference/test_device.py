@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from medseg.errors import DeviceOutOfMemory, ModelRefused
 from medseg.geometry import Geometry
 from medseg.inference import finish
+from medseg.inference.backends.device_tools import DeviceTools
 from medseg.inference.backends.torch import device_errors
-from medseg.inference.backends.torch_finish import DeviceTools
 from medseg.inference.engine import Member, segment
+from medseg.inference.stream import Group
 from medseg.inference.weights import WeightSums
 from medseg.inference.windows import gaussian_window
 from medseg.volume import Volume
@@ -80,8 +81,6 @@ def test_each_tool_gives_what_finish_gives(regions: bool, ran: NDArray[np.bool_]
     if regions:
         values["regions"] = [{"name": f"r{n}", "labels": (n, n + 1), "paints": n} for n in range(1, 11)]
     plan = type(plan).checked(values)
-    from medseg.inference.stream import Group
-
     group = Group(volume, [Member(plan, Toy("noise", len(plan.output_names), 1, (8, 8, 8)))], 0.5, False)
     schedule = group.schedule
     ran = None if ran is None else np.resize(ran, schedule.counts)
@@ -93,8 +92,8 @@ def test_each_tool_gives_what_finish_gives(regions: bool, ran: NDArray[np.bool_]
         if schedule.native_box(at) is None:
             continue
         size = [axis.ends[t] - axis.keep[t] for axis, t in zip(schedule.axes, at, strict=True)]
-        sums = generator.normal(size=(len(plan.output_names), *size)).astype(np.float32)
         divisor = weights.box(at)
+        sums = divisor * generator.normal(size=(len(plan.output_names), *size)).astype(np.float32)
         ours = tools.logits_of(torch.from_numpy(sums.copy()), divisor, plan)
         theirs = finish.logits_of(sums.copy(), divisor, plan)
         np.testing.assert_allclose(tools.on_host(ours), theirs, rtol=1e-6)
