@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg.errors import WriteFailed
 
@@ -61,6 +63,16 @@ class MemoryPiece:
 
     def save(self, channels: slice, part: Region, values: Any) -> None:
         self.array[(channels, *part)] = values
+
+
+def mapped(shape: Shape, dtype: Any) -> NDArray[Any]:
+    """An array of arbitrary values whose memory goes back to the system as soon as nobody holds it.
+
+    What malloc gives may be kept for later, in pieces that fit nothing: gigabytes, with arrays like these.
+    """
+    kind = np.dtype(dtype)
+    size = int(np.prod(shape)) * kind.itemsize
+    return np.frombuffer(mmap.mmap(-1, max(size, 1)), kind, int(np.prod(shape))).reshape(shape)
 
 
 class MemoryStore:

@@ -173,8 +173,14 @@ class _Parts:
             staged=min(threads, channels) * _BYTES[precision] * piece,
             in_hand=4 * in_hand,
             networks=networks,
-            boxes=native_box_voxels(schedule) * 4 * ((3 * channels if maps else 0) + 5),
+            boxes=native_box_voxels(schedule) * 4 * (3 * channels if maps else _arrays_per_box(schedule)),
         )
+
+
+def _arrays_per_box(schedule: Schedule) -> int:
+    """Arrays as large as a finished box on the scan's grid that deciding its labels takes."""
+    interpolated = any(axis.table.weight is not None for axis in schedule.axes)
+    return 8 if interpolated else 3
 
 
 def native_box_voxels(schedule: Schedule) -> int:

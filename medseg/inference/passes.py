@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.inference import finish
-from medseg.inference.cells import DiskStore, MemoryStore, Store
+from medseg.inference.cells import DiskStore, MemoryStore, Store, mapped
 from medseg.inference.join import Join
 from medseg.inference.maps import Maps
 from medseg.inference.memory import MemoryPlan
@@ -80,7 +80,7 @@ class Pass:
         if self._plan.place == "disk":
             store = DiskStore(self._scratch, kept)
         else:
-            store = MemoryStore(lambda shape: np.empty(shape, kept))
+            store = MemoryStore(lambda shape: mapped(shape, kept))
         sums = Sums(
             group.schedule, group.channels, group.weights, store, make=make_float32, threads=self._threads
         )
