@@ -82,15 +82,16 @@ def test_a_bug_ends_in_a_traceback_and_a_plea_to_report_it() -> None:
 def test_interrupt_exits_130_and_leaves_no_output(scan: Path, model: Path) -> None:
     """Ctrl-C in the middle of the work: the progress callback says when that is."""
     code = (
-        "import signal, sys, time, medseg.inference.engine as engine; from medseg.cli.app import main\n"
+        "import signal, sys, time; from medseg.cli.app import main\n"
+        "from medseg.inference.backends.openvino import OpenVinoBackend\n"
         # A job in the background of a script starts with SIGINT ignored, and its children inherit that.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(*a, **k): print('predicting', file=sys.stderr, flush=True); time.sleep(300)\n"
-        "engine.run = slow\n"
+        "OpenVinoBackend.__call__ = slow\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "infer", str(scan), "-m", str(model)],
+        [sys.executable, "-c", code, "infer", str(scan), "-m", str(model), "--device", "cpu"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
