@@ -55,10 +55,14 @@ def main() -> None:
     match arguments.experiment:
         case "overhead":
             text = experiments.overhead(
-                settings, 1 if quick else arguments.repeats, arguments.backends, arguments.slow
+                settings,
+                1 if quick else arguments.repeats,
+                arguments.backends,
+                arguments.patches,
+                arguments.slow,
             )
         case "memory":
-            text = experiments.memory(settings)
+            text = experiments.memory(settings, arguments.grids, arguments.patches)
         case "export":
             text = experiments.export(
                 settings, [40] if quick else arguments.sides, not quick and arguments.large
@@ -90,10 +94,15 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="experiment", required=True)
     for name in ("overhead", "memory", "export", "backends", "throughput", "growth", "gpu"):
         command = commands.add_parser(name, parents=[common])
+        if name in ("overhead", "memory"):
+            command.add_argument("--patches", type=int, nargs="+", choices=[64, 128], default=[128, 64])
         if name == "overhead":
             both = ["torch", "openvino"]
             command.add_argument("--backends", nargs="+", choices=both, default=both)
             command.add_argument("--slow", action="store_true", help="also the network of 30 million weights")
+        if name == "memory":
+            grids = ["equal", "coarser"]
+            command.add_argument("--grids", nargs="+", choices=grids, default=grids)
         if name == "export":
             command.add_argument(
                 "--sides", type=int, nargs="+", default=[192], help="cubes for all three tools"

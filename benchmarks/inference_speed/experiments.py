@@ -13,13 +13,13 @@ from inference_speed.settings import Settings
 OVERLAP = 0.5
 
 
-def overhead(settings: Settings, repeats: int, backends: list[str], slow: bool) -> str:
+def overhead(settings: Settings, repeats: int, backends: list[str], patches: list[int], slow: bool) -> str:
     """Wall time over the bare forward passes of the same windows, 3 classes; MONAI's beside it.
 
     ``slow`` adds the network of 30 million weights, whose passes take minutes on two cores.
     """
     side = 24 if settings.quick else 256
-    nets = [tiny(16, 3)] if settings.quick else [planned(128), planned(64)]
+    nets = [tiny(16, 3)] if settings.quick else [planned(patch) for patch in patches]
     if slow:
         nets.append(usual(128))
     bundles, [scan] = settings.prepared(nets, [(side, side, side)])
@@ -35,6 +35,7 @@ def overhead(settings: Settings, repeats: int, backends: list[str], slow: bool) 
                 [
                     name, found["windows"], found["bare_s"], found["ours_s"], found["ours_over_bare"],
                     found["monai_s"], found["monai_over_bare"], found["voxels_differing"],
+                    found["ours_cpu_s"] / found["bare_cpu_s"], found["monai_cpu_s"] / found["bare_cpu_s"],
                 ]
             )  # fmt: skip
             results.append({"net": net.name, "patch": net.patch, **found})
@@ -45,55 +46,61 @@ def overhead(settings: Settings, repeats: int, backends: list[str], slow: bool) 
                 "case", folder=folder, scan=scan, out=settings.label_file("nnunet"), threads=_threads()
             )
             ratio = theirs["stitched_after_s"] / theirs["forward_s"]
-            rows.append([f"the same in nnU-Net: {ratio:.3f} of its own forward passes", *[None] * 7])
+            rows.append([f"the same in nnU-Net: {ratio:.3f} of its own forward passes", *[None] * 9])
             results.append({"net": net.name, "tool": "nnU-Net", "over_inside": ratio, **theirs})
     save(settings.out, "overhead", {"side": side, "repeats": repeats, "runs": results})
     head = [
         f"{side}^3, 3 classes, overlap {OVERLAP}", "windows", "bare forward s", "medseg s", "medseg / bare",
-        "MONAI s", "MONAI / bare", "voxels that differ",
+        "MONAI s", "MONAI / bare", "voxels that differ", "medseg / bare, processor time",
+        "MONAI / bare, processor time",
     ]  # fmt: skip
     return table(head, rows)
 
 
-def memory(settings: Settings) -> str:
-    """105 classes on 512 x 512 x 400: peak, prediction, time; and what f16 sums and the disk change."""
+def memory(settings: Settings, grids: list[str], patches: list[int]) -> str:
+    """105 classes on 512 x 512 x 400, limit 4 GB: peak, prediction, time, and what f16 sums change."""
     shape = (72, 64, 56) if settings.quick else (512, 512, 400)
     classes, small, large = (12, 16, 32) if settings.quick else (105, 64, 128)
-    rows, results = [], []
-    for spacing in (None, 1.5):
+    limit = 4_000_000_000
+    rows = []
+    for grid in grids:
+        spacing = None if grid == "equal" else 1.5
         nets = [tiny(small, classes, spacing), tiny(large, classes, spacing)]
         [first, second], [scan] = settings.prepared(nets, [shape])
-        for bundle, patch, sums, limit in (
-            (first, small, "f32", None),
-            (first, small, "f16", None),
-            (second, large, "f32", None),  # a limit below what it needs in memory: the disk
-            (second, large, "f32", 4_000_000_000),
-            (second, large, "f16", None),
-        ):
-            grid = "equal grids" if spacing is None else f"grid {spacing}x coarser"
-            out = settings.label_file(f"memory-{patch}-{spacing}-{sums}-{limit}")
+        runs = [(first, small, "f32", limit), (second, large, "f32", limit), (second, large, "f16", None)]
+        if spacing is not None:  # fewer windows, so that there is time to see that the disk changes nothing
+            runs.append((second, large, "f32", None))
+        exact = settings.label_file(f"memory-{large}-{grid}-f32-{limit}")
+        for bundle, patch, sums, allowed in runs:
+            if patch not in patches and not settings.quick:
+                continue
+            out = settings.label_file(f"memory-{patch}-{grid}-{sums}-{allowed}")
             found = child.run(
-                "ours", "case", bundle=bundle, scan=scan, out=out, sums=sums, max_memory=limit,
+                "ours", "case", bundle=bundle, scan=scan, out=out, sums=sums, max_memory=allowed,
                 scratch=str(settings.work),
             )  # fmt: skip
-            exact = settings.label_file(f"memory-{patch}-{spacing}-f32-None")
-            same = None if out == exact else child.run("ours", "compare", first=exact, second=out)
+            apart = None
+            if patch == large and out != exact:
+                apart = child.run("ours", "compare", first=exact, second=out)
             rows.append(
                 [
-                    f"{grid}, patch {patch}, {found['sums']} in {found['place']}",
-                    gb(found["peak_bytes"]), gb(found["predicted_bytes"]),
+                    f"{grid} grids, patch {patch}, {found['sums']} in {found['place']}",
+                    gb(allowed), gb(found["peak_bytes"]), gb(found["predicted_bytes"]),
                     found["predicted_bytes"] / found["engine_peak_bytes"],
                     found["total_s"], found["forward_s"],
-                    None if same is None else same["voxels_differing"],
-                    None if same is None else same["mean_dice"],
+                    None if apart is None else apart["voxels_differing"],
+                    None if apart is None else apart["mean_dice"],
                 ]
             )  # fmt: skip
-            results.append({"patch": patch, "spacing": spacing, "limit": limit, "same": same, **found})
+            save(
+                settings.out, "memory",
+                {"shape": shape, "classes": classes, "patch": patch, "grid": grid, "limit": allowed,
+                 "apart": apart, **found},
+            )  # fmt: skip
             print(rows[-1], flush=True)
-    save(settings.out, "memory", {"shape": shape, "classes": classes, "runs": results})
     head = [
-        f"{'x'.join(map(str, shape))}, {classes} classes", "peak GB", "predicted GB", "predicted / peak",
-        "file to file s", "of it forward s", "voxels that differ from f32", "mean Dice with f32",
+        f"{'x'.join(map(str, shape))}, {classes} classes", "limit GB", "peak GB", "predicted GB",
+        "predicted / peak", "file to file s", "of it forward s", "voxels that differ", "mean Dice",
     ]  # fmt: skip
     return table(head, rows)
 

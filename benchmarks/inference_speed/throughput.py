@@ -23,7 +23,7 @@ def throughput(settings: Settings, scans: int, against: int, rounds: int) -> str
         return f"no scans in {folder}: give --data"
     rows: list[list[object]] = []
     results: dict[str, object] = {"scans": len(images), "against": against, "rounds": rounds}
-    for backend, precision in (("openvino", "f32"), ("openvino", "bf16"), ("torch", "f32")):
+    for backend, precision in (("openvino", "f32"), ("openvino", "bf16")):
         shares, run_s, floors = [], [], []
         for _ in range(rounds):
             out = _fresh(settings.work / "throughput")
