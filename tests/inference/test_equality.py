@@ -2,7 +2,7 @@
 
 Tolerances. The engine adds float32 numbers, the plain computation float64 ones. With logits up to 70 and
 hundreds of windows over a voxel they part by less than 1e-5 (measured: 3e-6); labels are compared where the
-decision is clearer than `CLEAR`, which leaves out exact ties and nothing else to speak of. Sums in half
+decision is clearer than `CLEAR`, which holds for 99 % of the examples' voxels. Sums in half
 precision round every partial sum to 11 bits, so their logits may be off by a few thousandths of the largest.
 """
 
