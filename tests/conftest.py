@@ -14,6 +14,9 @@ settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+# No test leaves compiled networks in the home of whoever runs it.
+os.environ.setdefault("MEDSEG_CACHE", "off")
+
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

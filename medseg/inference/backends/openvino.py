@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ModelRefused, UsageError
+from medseg.inference.backends.openvino_cache import CompiledFile, cache_folder
 from medseg.inference.backends.openvino_memory import run_bytes
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 # The capability a processor must report for each precision.
 _CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
+# Weights up to so many bytes are worth a file of the compiled network.
+_CACHED_WEIGHTS = 16 << 20
 
 
 class OpenVinoBackend:
@@ -37,21 +41,21 @@ class OpenVinoBackend:
         openvino = import_openvino()
         core = openvino.Core()
         used = _precision(core, precision, bundle.precision)
-        model = _read(core, bundle)
-        compiled = core.compile_model(
-            model,
-            "CPU",
-            {
-                # Set always: OpenVINO's own default is bfloat16 wherever the processor has it.
-                "INFERENCE_PRECISION_HINT": used,
-                "EXECUTION_MODE_HINT": "PERFORMANCE",
-                "PERFORMANCE_HINT": "LATENCY",
-                "NUM_STREAMS": 1,
-                "INFERENCE_NUM_THREADS": threads,
-                # Pinned threads of two processes would land on the same cores.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
+        settings = {
+            # Set always: OpenVINO's own default is bfloat16 wherever the processor has it.
+            "INFERENCE_PRECISION_HINT": used,
+            "EXECUTION_MODE_HINT": "PERFORMANCE",
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads,
+            # Pinned threads of two processes would land on the same cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        cached = CompiledFile(_cache_for(bundle), _made_from(core, bundle, settings, openvino.get_version()))
+        compiled = cached.load(core, settings)
+        if compiled is None:
+            compiled = core.compile_model(_read(core, bundle), "CPU", settings)
+            cached.save(compiled)
         self._compiled = compiled
         self._run_bytes: int | None = None
         self._has_run = False
@@ -125,6 +129,27 @@ def _precision(core: Any, asked: str, validated: str) -> str:
         able = [name for name, capability in _CAPABILITIES.items() if capability in capabilities]
         raise UsageError(f"precision {asked!r}: this processor computes in {', '.join(able)}")
     return "f32"
+
+
+def _cache_for(bundle: ModelBundle) -> Path | None:
+    """Where the compiled network is kept: only of a small model, for others it is no gain.
+
+    Measured from reading to compiled: 0.087 s without, 0.051 s with the cache for the built-in model (6 MB of
+    weights); 0.184 s without and 0.257 s with it for one of 62 MB, whose file holds them in float32.
+    """
+    return cache_folder() if bundle.weights_path.stat().st_size <= _CACHED_WEIGHTS else None
+
+
+def _made_from(core: Any, bundle: ModelBundle, settings: dict[str, Any], version: str) -> dict[str, Any]:
+    """What decides the compiled network."""
+    processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    return {
+        "bundle": bundle.hash,
+        "patch": bundle.plan.patch,
+        "settings": settings,
+        "openvino": version,
+        "processor": processor,
+    }
 
 
 def _read(core: Any, bundle: ModelBundle) -> Any:
