@@ -49,8 +49,8 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": threads,
-            # Pinned threads of two processes land on the same cores: with two at once a window took 10 % longer
-            # pinned (164 to 149 ms); alone it made no difference (75 ms).
+            # Pinned threads of two processes land on the same cores: with two at once a window took 164 ms
+            # pinned and 149 ms not; with one alone 75 ms either way.
             "ENABLE_CPU_PINNING": False,
         }
         cached = CompiledFile(_cache_for(bundle), _made_from(core, bundle, settings, openvino.get_version()))
