@@ -21,8 +21,8 @@ Labels = NDArray[np.unsignedinteger[Any]]
 # The logit, of any structure, where no window looked: 0 for background. Its probability is 1e-13.
 UNSEEN_LOGIT = -30.0
 NOT_NUMBERS = (
-    "model {!r} returned values that are not numbers: its weights or the precision are at fault; try "
-    "--precision f32"
+    "model {!r} returned values that are not numbers: its weights, its precision or sums in half precision "
+    "are at fault; try --precision f32 and --sums f32"
 )
 # Planes of classes below which sharing a box among threads costs more than it gives.
 _WORTH_SHARING = 64

@@ -128,9 +128,15 @@ def _plan(
     sums = sum(part.carried + part.in_hand for part in parts)
     staged = sum(part.staged + part.in_hand for part in parts)
     networks = sum(part.networks for part in parts)
+    # What a network on a GPU takes lies there; on the host are its inputs and, if asked for, its logits.
+    host_networks = sum(part.transfers for part in parts) if _on_device(groups) else networks
     boxes = max(part.boxes for part in parts)
     joined = _joined_bytes(groups) if len(groups) > 1 else 0
-    host = {"device": boxes, "memory": networks + sums + boxes, "disk": networks + staged + boxes}[place]
+    host = {
+        "device": boxes,
+        "memory": host_networks + sums + boxes,
+        "disk": host_networks + staged + boxes,
+    }[place]
     return MemoryPlan(
         place=place,
         sums=precision,
@@ -149,6 +155,7 @@ class _Parts:
     staged: int
     in_hand: int
     networks: int
+    transfers: int
     boxes: int
 
     @classmethod
@@ -166,6 +173,7 @@ class _Parts:
         in_hand = channels * hand_voxels(schedule) + min(threads, channels) * worked
         batch = patch * group.batch_size
         networks = sum(member.backend.activation_bytes() for member in group.members)
+        transfers = 4 * batch * (2 * len(group.plan.channels) + channels)
         networks += 4 * batch * 2 * len(group.plan.channels)
         networks += 4 * batch * channels * 2 if group.averaged else 0
         return cls(
@@ -173,6 +181,7 @@ class _Parts:
             staged=min(threads, channels) * _BYTES[precision] * piece,
             in_hand=4 * in_hand,
             networks=networks,
+            transfers=transfers,
             boxes=native_box_voxels(schedule) * 4 * (3 * channels if maps else _arrays_per_box(schedule)),
         )
 
