@@ -127,7 +127,8 @@ class Group:
         total: Any = None
         shape = (len(corners), self._channels, *self.schedule.patch)
         for patches, network in zip(self._patches, networks, strict=True):
-            logits = network(np.stack([patches.patch(corner, self.schedule.patch) for corner in corners]))
+            batch = [patches.patch(corner, self.schedule.patch) for corner in corners]
+            logits = network(np.stack(batch) if len(batch) > 1 else batch[0][None])
             check_shape(logits, shape)
             if len(self.members) == 1:
                 return logits
