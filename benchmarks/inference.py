@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--grids", nargs="+", choices=grids, default=grids)
         if name == "export":
             command.add_argument(
-                "--sides", type=int, nargs="+", default=[192], help="cubes for all three tools"
+                "--sides", type=int, nargs="+", default=[208], help="cubes for all three tools"
             )
             command.add_argument("--large", action="store_true", help="also 512x512x400, medseg alone")
         if name == "growth":

@@ -60,7 +60,7 @@ def test_exponents_and_tables(parts: ModuleType) -> None:
 def test_overhead_stands_beside_monais_and_gives_its_labels(tmp_path: Path) -> None:
     pytest.importorskip("monai")
     out = _run("overhead", "--backends", "openvino", folder=tmp_path)
-    assert "medseg / bare" in out
+    assert "| medseg: tiny" in out
     assert "nnU-Net is left out: --nnunet-python not given" in out
     [run] = json.loads((tmp_path / "out" / "overhead.jsonl").read_text())["runs"]
     assert run["windows"] == run["monai_windows"] == 8

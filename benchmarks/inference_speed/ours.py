@@ -199,7 +199,7 @@ def floor_of_files(
     ]
     network(patches[0])
     seconds = [bare_seconds(network, patches) for _ in range(3)]
-    return {"bare_s": statistics.median(seconds), "windows": len(patches)}
+    return {"bare_s": min(seconds), "windows": len(patches)}
 
 
 def files(bundle: str, scans: Sequence[str], out: str, backend: str, precision: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _RUNNERS = tuple(
 def backends(settings: Settings, scans: int, rounds: int) -> str:
     """Ratios of medians, eager torch in float32 being 1; Dice between its labels and each other's."""
     net = planned(32) if settings.quick else usual(128)
-    [bundle], [scan] = settings.prepared([net], [(64, 56, 48) if settings.quick else (192, 160, 160)])
+    [bundle], [scan] = settings.prepared([net], [(64, 56, 48) if settings.quick else (160, 128, 128)])
     cases = [(f"{net.name}, patch {net.patch}", bundle, [scan])]
     folder = settings.data / "hippocampus" / "imagesTr"
     files = sorted(map(str, folder.glob("*.nii.gz")))[:scans]

@@ -24,7 +24,7 @@ def throughput(settings: Settings, scans: int, against: int, rounds: int) -> str
     rows: list[list[object]] = []
     results: dict[str, object] = {"scans": len(images), "against": against, "rounds": rounds}
     for backend, precision in (("openvino", "f32"), ("openvino", "bf16")):
-        shares, run_s, floors = [], [], []
+        run_s, floors = [], []
         for _ in range(rounds):
             out = _fresh(settings.work / "throughput")
             ran = child.run(
@@ -37,14 +37,12 @@ def throughput(settings: Settings, scans: int, against: int, rounds: int) -> str
             )  # fmt: skip
             run_s.append(ran["files_s"])
             floors.append(floor["bare_s"])
-            shares.append(floor["bare_s"] / ran["files_s"])
+        # The least of each: what another program takes away in ten seconds is more than what is measured.
+        share = 100 * min(floors) / min(run_s)
         rows.append(
-            [
-                f"{len(images)} scans, medseg, {backend} {precision}", statistics.median(run_s),
-                statistics.median(floors), 100 * statistics.median(shares), None,
-            ]
-        )  # fmt: skip
-        results[f"{backend} {precision}"] = {"files_s": run_s, "bare_s": floors, "shares": shares}
+            [f"{len(images)} scans, medseg, {backend} {precision}", min(run_s), min(floors), share, None]
+        )
+        results[f"{backend} {precision}"] = {"files_s": run_s, "bare_s": floors, "share": share}
         print(rows[-1], flush=True)
     rows += _against_nnunet(settings, images[:against], results)
     rows += _further_scans(settings, images, rounds, results)
