@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 from medseg.errors import InputRefused
 from medseg.geometry import Geometry
 from medseg.labels import LabelSet
-from medseg.plans import Plan
+from medseg.plans import ChannelPlan, Plan
 from medseg.preprocess import network_geometry, prepare, prepare_labels, resample, restore
 from medseg.preprocess.normalise import normalise
 from medseg.volume import LabelMap, Volume
@@ -140,3 +140,14 @@ def test_normalisation_follows_its_definition():
 def test_grids_turned_against_each_other_are_refused():
     with pytest.raises(ValueError, match="rotated"):
         resample(np.zeros((1, 11, 9, 7)), oblique(), Geometry((11, 9, 7), np.eye(4)))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_the_zscore_of_a_large_scan_is_that_of_the_whole_array(order: str, dtype: type) -> None:
+    # Far from zero, where squares of the values would swallow their differences.
+    data = np.random.default_rng(7).normal(20_000, 30, (80, 70, 60)).astype(dtype)
+    turned = np.flip(np.asarray(data, order=order), 1)
+    found = normalise(turned, ChannelPlan(name="t1"))
+    expected = (turned.astype(np.float64) - data.astype(np.float64).mean()) / data.astype(np.float64).std()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
