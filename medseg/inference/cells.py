@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,9 +71,12 @@ def mapped(shape: Shape, dtype: Any) -> NDArray[Any]:
 
     What malloc gives may be kept for later, in pieces that fit nothing: gigabytes, with arrays like these.
     """
-    kind = np.dtype(dtype)
-    size = int(np.prod(shape)) * kind.itemsize
-    return np.frombuffer(mmap.mmap(-1, max(size, 1)), kind, int(np.prod(shape))).reshape(shape)
+    kind, count = np.dtype(dtype), int(np.prod(shape))
+    memory = mmap.mmap(-1, max(count * kind.itemsize, 1))
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # as numpy does: the first touch of every small page costs
+        with suppress(OSError):  # a kernel without huge pages
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, kind, count).reshape(shape)
 
 
 class MemoryStore:
