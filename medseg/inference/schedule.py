@@ -25,7 +25,7 @@ Order = tuple[int, int, int]
 # The most is carried from window to window in a row, and copied fastest if it is cut along the array's first
 # axis: of orders that carry about as little, one that comes first here is taken.
 _ORDERS: tuple[Order, ...] = ((2, 1, 0), (1, 2, 0), (2, 0, 1), (0, 2, 1), (1, 0, 2), (0, 1, 2))
-_ABOUT = 1.05
+_ABOUT = 1.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)
