@@ -10,7 +10,7 @@ import typer
 
 from medseg import __version__
 from medseg.cli import convert, doctor, evaluate, infer, inspect, model, plan, train
-from medseg.cli.console import print_bug, print_error, print_json, refusal_document
+from medseg.cli.console import interruption_document, print_bug, print_error, print_json, refusal_document
 from medseg.errors import MedsegError, UsageError
 
 INTERRUPTED = 130
@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_bug(error)
         return 1
     if code == INTERRUPTED:
+        if "--json" in words:
+            print_json(interruption_document())
         print_error("interrupted")
     return int(code or 0)
 

@@ -40,6 +40,17 @@ def refusal_document(error: MedsegError) -> dict[str, Any]:
     }
 
 
+def interruption_document() -> dict[str, Any]:
+    """What ``--json`` prints after Ctrl-C."""
+    message = "stopped by Ctrl-C; what was finished is kept, and the same command does the rest"
+    return {
+        "format_version": 1,
+        "verdict": "failed",
+        "reasons": [{"code": "interrupted", "message": message}],
+        "exit_code": 130,
+    }
+
+
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()
 ) -> None:

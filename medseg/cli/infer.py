@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,7 +150,7 @@ def command(
     """
     from medseg.pipeline import infer_files
 
-    with working(quiet) as progress:
+    with _told_how_to_go_on(), working(quiet) as progress:
         report = infer_files(
             inputs or (),
             model=_one_or_several(model),
@@ -186,6 +187,16 @@ def command(
 
 def _one_or_several(models: list[str] | None) -> str | list[str] | None:
     return models[0] if models and len(models) == 1 else models
+
+
+@contextmanager
+def _told_how_to_go_on() -> Iterator[None]:
+    """After Ctrl-C say that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("what is finished is kept: the same command does the rest", err=True)
+        raise
 
 
 def _print_case(case: Mapping[str, Any], network: list[str]) -> list[str]:

@@ -101,11 +101,13 @@ def memory_plans(
     if not fitting:
         least = min(plans, key=lambda plan: plan.predicted_bytes)
         what = "--max-memory allows" if limit is not None else "there are"
-        disk_too = "" if least.scratch_bytes <= disk else f", and {amount(least.scratch_bytes)} of disk"
+        needed, cure = amount(least.predicted_bytes), "raise the limit, crop the scan"
+        if least.scratch_bytes > disk:
+            needed += f" and {amount(least.scratch_bytes)} of disk"
+            cure += ", name a disk with room by --scratch"
         raise OutOfMemory(
-            f"this scan and model need about {amount(least.predicted_bytes)}{disk_too}, {what} "
-            f"{amount(room or 0)}: raise the limit, crop the scan, name a disk with room by --scratch, or "
-            "use a model with a smaller patch or fewer classes"
+            f"this scan and model need about {needed}, {what} {amount(room or 0)} ({amount(used)} are in use "
+            f"before the first window): {cure}, or use a model with a smaller patch or fewer classes"
         )
     return fitting
 

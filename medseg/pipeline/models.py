@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from medseg.errors import InputRefused
+from medseg.errors import InputRefused, UsageError
 from medseg.inference import Backend, open_backend
 from medseg.models import ModelBundle, candidates, default_model, load_model
 from medseg.pipeline.ensemble import check_members
@@ -93,6 +93,8 @@ class ModelChooser:
         if isinstance(model, OpenModel):
             self._open[model.bundle.hash] = model
             return model.bundle
+        if not isinstance(model, str | Path | ModelBundle):
+            raise UsageError(f"model {model!r}: expected a name, a path, a bundle or an opened model")
         return model if isinstance(model, ModelBundle) else load_model(model)
 
     def bundles(self, volume: Volume, channels: Sequence[str] = ()) -> tuple[ModelBundle, ...]:

@@ -14,6 +14,8 @@ from medseg.io.raster import check_allow
 
 Progress = Callable[[str, int, int], None]
 
+# A lone number below is not meant as one of bytes.
+_BYTES_MEANT = 10**6
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -132,9 +134,15 @@ def memory_bytes(text: str | int | None) -> int | None:
     """
     if text is None or isinstance(text, int):
         return text
+    if not isinstance(text, str):
+        raise UsageError(f"memory {text!r}: expected a whole number of bytes, or a text such as '4GB'")
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
     if found is None or (found[3] and not found[2]):
         raise UsageError(f"memory {text!r}: expected a number and a unit, e.g. 4GB or 512MB")
+    if not found[2] and 0 < float(found[1]) < _BYTES_MEANT:
+        raise UsageError(
+            f"memory {text!r} is {text.strip()} bytes: give the unit that you mean, e.g. {text.strip()}GB"
+        )
     unit = _UNITS[found[2].upper()]
     if found[3]:
         unit = 1 << (10 * list(_UNITS.values()).index(unit))

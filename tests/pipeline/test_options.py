@@ -17,7 +17,7 @@ from medseg.pipeline.options import memory_bytes
         ("4GB", 4_000_000_000),
         ("1.5 mb", 1_500_000),
         ("2GiB", 2**31),
-        ("512", 512),
+        ("5000000", 5_000_000),
         ("7k", 7000),
         (None, None),
         (3, 3),
@@ -25,6 +25,12 @@ from medseg.pipeline.options import memory_bytes
 )
 def test_memory_is_read_in_the_units_people_write(text: str | int | None, count: int | None) -> None:
     assert memory_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["4", "512", 3e8])
+def test_a_lone_small_number_is_asked_for_its_unit_and_a_float_for_a_whole_one(text: object) -> None:
+    with pytest.raises(UsageError, match=r"4GB|512GB|whole number"):
+        memory_bytes(text)
 
 
 @pytest.mark.parametrize("text", ["four", "4XB", "-4GB", "", "4i", "4iB"])
