@@ -74,11 +74,6 @@ class AxisSchedule:
         """The most voxels that a step has in hand."""
         return max(stop - keep for stop, keep in zip(self.stops, self.keep, strict=True))
 
-    @property
-    def finished(self) -> int:
-        """The most voxels that a step hands over to be interpolated."""
-        return max(end - keep for end, keep in zip(self.ends, self.keep, strict=True))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Schedule:

@@ -16,6 +16,7 @@ from medseg.inference.stream import check_shape, run, window_size
 from medseg.inference.sums import Sums, make_float32
 from medseg.inference.windows import gaussian_window
 from medseg.plans import Plan
+from medseg.preprocess.patches import cut
 
 Array = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -71,7 +72,7 @@ def predict_logits(
     done = 0
 
     def logits(corners: Sequence[Step]) -> NDArray[np.floating]:
-        batch = np.stack([_patch(data, corner, patch) for corner in corners])
+        batch = np.stack([cut(data, corner, patch) for corner in corners])
         found: NDArray[np.floating] = network(batch)
         check_shape(found, (len(corners), channels, *patch))
         return found
@@ -93,14 +94,3 @@ def predict_logits(
         found = logits_of(finished.sums, finished.weights, plan)
         whole[(slice(None), *box)] = found[(slice(None), *inside)]
     return whole
-
-
-def _patch(data: Array, corner: Step, size: tuple[int, int, int]) -> Array:
-    """A window of the data, zeros outside of it."""
-    spans = [(max(0, c), min(n, c + s)) for c, s, n in zip(corner, size, data.shape[1:], strict=True)]
-    values = data[(slice(None), *(slice(first, stop) for first, stop in spans))]
-    if values.shape[1:] == size:
-        return values
-    before = [first - c for (first, _), c in zip(spans, corner, strict=True)]
-    after = [s - b - n for s, b, n in zip(size, before, values.shape[1:], strict=True)]
-    return np.pad(values, [(0, 0), *zip(before, after, strict=True)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +53,3 @@ def gaussian_window(patch: Sequence[int], sigma: float) -> NDArray[np.float32]:
         along = np.exp(-(distance**2) / (2 * (sigma * size) ** 2)).astype(np.float32)
         weights = weights * along.reshape([-1 if a == axis else 1 for a in range(len(patch))])
     return np.maximum(weights, np.float32(_LEAST_WEIGHT))
-
-
-def batches(starts: Sequence[tuple[int, ...]], batch_size: int) -> Iterator[Sequence[tuple[int, ...]]]:
-    """Consecutive groups of at most ``batch_size`` corners."""
-    for first in range(0, len(starts), max(1, batch_size)):
-        yield starts[first : first + max(1, batch_size)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medseg.geometry import Geometry
 from medseg.plans import Plan
 from medseg.preprocess.grid import network_geometry
-from medseg.preprocess.normalise import fit_normaliser
+from medseg.preprocess.normalise import Normaliser, fit_normaliser
 from medseg.preprocess.prepare import check_fits
 from medseg.preprocess.resample import resample
 from medseg.volume import Volume
@@ -52,16 +52,26 @@ class Patches:
 
     def patch(self, corner: Sequence[int], size: Sequence[int]) -> NDArray[np.float32]:
         """Normalised float32 (C, *size) from a corner on; zeros (a scan's mean) outside of the scan."""
-        inside = [
-            slice(max(0, start), min(length, start + edge))
-            for start, edge, length in zip(corner, size, self.shape, strict=True)
-        ]
-        values = self.data[(slice(None), *inside)].astype(np.float32, order="C")
-        for channel, normaliser in zip(values, self._normalisers, strict=True):
-            normaliser(channel)
-        if values.shape[1:] == tuple(size):
-            return values
-        padded = np.zeros((values.shape[0], *size), np.float32)
-        there = tuple(slice(i.start - c, i.stop - c) for i, c in zip(inside, corner, strict=True))
-        padded[(slice(None), *there)] = values
-        return padded
+        return cut(self.data, corner, size, self._normalisers)
+
+
+def cut(
+    data: NDArray[Any], corner: Sequence[int], size: Sequence[int], normalisers: Sequence[Normaliser] = ()
+) -> NDArray[np.float32]:
+    """float32 (C, *size) of an array (C, x, y, z) from a corner on, zeros outside of it.
+
+    ``normalisers``, one for each channel, change what lies inside.
+    """
+    inside = [
+        slice(max(0, start), min(length, start + edge))
+        for start, edge, length in zip(corner, size, data.shape[1:], strict=True)
+    ]
+    values = data[(slice(None), *inside)].astype(np.float32, order="C")
+    for channel, normaliser in zip(values, normalisers, strict=False):
+        normaliser(channel)
+    if values.shape[1:] == tuple(size):
+        return values
+    padded = np.zeros((values.shape[0], *size), np.float32)
+    there = tuple(slice(i.start - c, i.stop - c) for i, c in zip(inside, corner, strict=True))
+    padded[(slice(None), *there)] = values
+    return padded

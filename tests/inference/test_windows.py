@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.data.utils import compute_importance_map
 
-from medseg.inference.windows import axis_starts, batches, gaussian_window, window_starts
+from medseg.inference.windows import axis_starts, gaussian_window, window_starts
 
 
 @given(patch=st.integers(1, 40), more=st.integers(0, 200), overlap=st.floats(0, 0.99))
@@ -48,10 +48,3 @@ def test_weights_are_monais_gaussian(patch: tuple[int, ...], sigma: float) -> No
     assert found.dtype == np.float32
     assert found.min() > 0
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
-
-
-def test_batches_keep_the_order_and_leave_nothing_out() -> None:
-    starts = [(n,) for n in range(7)]
-    groups = list(batches(starts, 3))
-    assert [len(group) for group in groups] == [3, 3, 1]
-    assert [start for group in groups for start in group] == starts
