@@ -38,6 +38,15 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """A structure that is there on both sides: its name without the side, and the ids of its labels."""
+
+    name: str
+    left: int
+    right: int
+
+
+@dataclass(frozen=True, slots=True)
 class LabelSet:
     """The structures of a label map, ordered by id; 0 is background and not in the list.
 
@@ -104,6 +113,18 @@ class LabelSet:
         return mirrored
 
     @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Every left label with its partner, in the order of the left ids."""
+        mirrored = self.mirrored_ids
+        return tuple(
+            Pair(_without_side(label.name) or f"{label.name}/{self[partner].name}", label.id, partner)
+            for label in self.labels
+            if (partner := mirrored.get(label.id)) is not None
+            and mirrored.get(partner) == label.id
+            and _side(_words(label.name)) in _SIDES
+        )
+
+    @property
     def one_sided_ids(self) -> tuple[int, ...]:
         """Labels that name a side but have no partner: a flip would turn them into a wrong side."""
         mirrored = self.mirrored_ids
@@ -121,3 +142,18 @@ def _words(name: str) -> tuple[str, ...]:
 
 def _other_side(words: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_SIDE_WORDS.get(word, word) for word in words)
+
+
+def _side(words: tuple[str, ...]) -> str | None:
+    """The word that names the side; the first, should there be several."""
+    return next((word for word in words if word in _SIDE_WORDS), None)
+
+
+def _without_side(name: str) -> str:
+    """The name as it is spelled, without words of a side and what separates them from the others."""
+    pieces = re.split(r"([\W_]+|(?<=[a-z])(?=[A-Z]))", name)
+    kept = ""
+    for separator, word in zip(["", *pieces[1::2]], pieces[::2], strict=True):
+        if word and word.lower() not in _SIDE_WORDS:
+            kept += (separator if kept else "") + word
+    return kept

@@ -1,11 +1,15 @@
-"""Measurements of a label map: how large each structure is, and whether the scan cuts it off."""
+"""Measurements of a label map: how large structures and groups of them are, how unlike left and right are."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medseg.geometry import Geometry
+from medseg.labels import LabelSet
+from medseg.plans import TotalSpec
 from medseg.volume import LabelMap, count_ids, present_ids
 
 
@@ -40,9 +44,83 @@ class Measurement:
         document: dict[str, Any] = {
             "id": self.id,
             "name": self.name,
-            "volume_ml": None if self.volume_ml is None else round(self.volume_ml, 6),
+            "volume_ml": _rounded(self.volume_ml),
             "voxels": self.voxels,
             "touches_border": self.touches_border,
+        }
+        return document if self.reason is None else {**document, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Several labels of a label map as one, as the model's plan names them.
+
+    Parameters
+    ----------
+    name
+        As in the plan.
+    labels
+        Ids of the labels that it is made of.
+    voxels, volume_ml, touches_border, reason
+        As in `Measurement`, over all its labels.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    voxels: int
+    volume_ml: float | None
+    touches_border: bool
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The total as it stands in the ``infer --json`` document."""
+        document: dict[str, Any] = {
+            "name": self.name,
+            "labels": list(self.labels),
+            "volume_ml": _rounded(self.volume_ml),
+            "voxels": self.voxels,
+            "touches_border": self.touches_border,
+        }
+        return document if self.reason is None else {**document, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Asymmetry:
+    """How much larger a structure is on the left than on the right.
+
+    Parameters
+    ----------
+    name
+        The structure's name without the side.
+    left_id, right_id
+        Its two labels. Whether the scan cuts one of them off, their measurements tell.
+    left_ml, right_ml
+        Their volumes, as in `Measurement`.
+    index_percent
+        ``100 * (left - right) / ((left + right) / 2)``: the asymmetry index of Kong et al. (PNAS 115(22),
+        2018, E5154) in percent. 0 for equal volumes, above 0 where the left one is larger, 200 or -200
+        where the other one is absent. None where volumes cannot be told, or both are absent.
+    reason
+        Why ``index_percent`` is None, else None.
+    """
+
+    name: str
+    left_id: int
+    right_id: int
+    left_ml: float | None
+    right_ml: float | None
+    index_percent: float | None
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The pair as it stands in the ``infer --json`` document."""
+        document: dict[str, Any] = {
+            "name": self.name,
+            "left_id": self.left_id,
+            "right_id": self.right_id,
+            "left_ml": _rounded(self.left_ml),
+            "right_ml": _rounded(self.right_ml),
+            "index_percent": _rounded(self.index_percent),
         }
         return document if self.reason is None else {**document, "reason": self.reason}
 
@@ -69,6 +147,22 @@ def measure(labelmap: LabelMap) -> tuple[Measurement, ...]:
     )
 
 
+def add_up(measurements: Iterable[Measurement], totals: Iterable[TotalSpec]) -> tuple[Total, ...]:
+    """Each total of a plan, in its order, from the measurements of its labels.
+
+    A voxel carries one label, so that the volumes add up. A total of absent labels has 0.0 mL, and none
+    where the grid cannot tell.
+    """
+    measured = {measurement.id: measurement for measurement in measurements}
+    return tuple(_total(spec, [measured[label] for label in spec.labels]) for spec in totals)
+
+
+def compare_sides(measurements: Iterable[Measurement], labels: LabelSet) -> tuple[Asymmetry, ...]:
+    """The asymmetry of every left and right pair of a label set, in the order of the left ids."""
+    measured = {measurement.id: measurement for measurement in measurements}
+    return tuple(_asymmetry(pair.name, measured[pair.left], measured[pair.right]) for pair in labels.pairs)
+
+
 def why_no_volume(geometry: Geometry) -> str | None:
     """Why voxels of this grid have no volume in mL, or None where they have one."""
     if geometry.is_2d:
@@ -85,3 +179,34 @@ def _ids_on_border(labelmap: LabelMap) -> set[int]:
             for index in (0, size - 1):
                 found.update(present_ids(labelmap.data.take(index, axis)))
     return found
+
+
+def _total(spec: TotalSpec, parts: Sequence[Measurement]) -> Total:
+    volumes = [part.volume_ml for part in parts if part.volume_ml is not None]
+    return Total(
+        name=spec.name,
+        labels=spec.labels,
+        voxels=sum(part.voxels for part in parts),
+        volume_ml=math.fsum(volumes) if len(volumes) == len(parts) else None,
+        touches_border=any(part.touches_border for part in parts),
+        reason=_first_reason(parts),
+    )
+
+
+def _asymmetry(name: str, left: Measurement, right: Measurement) -> Asymmetry:
+    index, reason = None, _first_reason((left, right))
+    if left.volume_ml is not None and right.volume_ml is not None:
+        both = left.volume_ml + right.volume_ml
+        if both > 0:
+            index = 100 * (left.volume_ml - right.volume_ml) / (both / 2)
+        else:
+            reason = "neither side was found"
+    return Asymmetry(name, left.id, right.id, left.volume_ml, right.volume_ml, index, reason)
+
+
+def _first_reason(parts: Iterable[Measurement]) -> str | None:
+    return next((part.reason for part in parts if part.reason is not None), None)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -6,6 +6,8 @@ Unknown keys are refused. Training and inference read the same object.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,6 +76,26 @@ class RegionSpec(_Strict):
     name: str
     labels: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(min_length=1)
     paints: Annotated[int, Field(ge=1, le=65535)]
+
+
+class TotalSpec(_Strict):
+    """Several labels measured as one (brain, total intracranial volume). Totals may share labels.
+
+    The name goes into the name of a file, with a dash for all that is neither letter nor digit.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]
+    labels: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _usable(self) -> TotalSpec:
+        if not dashed(self.name):
+            raise ValueError(f"total {self.name!r}: a name needs a letter or a digit")
+        if dashed(self.name).casefold() == "seg":
+            raise ValueError(f"total {self.name!r}: its mask would look like a segmentation, rename it")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"total {self.name!r}: a label occurs twice in {list(self.labels)}")
+        return self
 
 
 class ChannelPlan(_Strict):
@@ -233,6 +255,9 @@ class Plan(_Strict):
     regions: tuple[RegionSpec, ...] = Field(
         default=(), description="output channels that may overlap; empty: one channel per label, softmax"
     )
+    totals: tuple[TotalSpec, ...] = Field(
+        default=(), description="groups of labels that are also measured, and written as masks, as one"
+    )
     grid: GridPlan = GridPlan()
     patch: tuple[Annotated[int, Field(ge=1)], ...]
     network: NetworkPlan = NetworkPlan()
@@ -289,6 +314,13 @@ class Plan(_Strict):
             unknown = sorted({*region.labels, region.paints} - ids)
             if unknown:
                 raise ValueError(f"region {region.name!r}: labels {unknown} are not among {sorted(ids)}")
+        for total in self.totals:
+            if unknown := sorted(set(total.labels) - ids):
+                raise ValueError(f"total {total.name!r}: labels {unknown} are not among {sorted(ids)}")
+        files = [dashed(total.name).casefold() for total in self.totals]
+        for total, file in zip(self.totals, files, strict=True):
+            if files.count(file) > 1:
+                raise ValueError(f"total {total.name!r}: another total has this name, or one too like it")
         if self.inference.empty is not None and self.inference.empty.channel >= len(self.channels):
             raise ValueError(
                 f"inference.empty.channel {self.inference.empty.channel}: there are {len(self.channels)} "
@@ -344,6 +376,14 @@ class Plan(_Strict):
                 f"{'.'.join(map(str, fault['loc'])) or 'plan'}: {fault['msg']}" for fault in error.errors()
             )
             raise PlanInvalid(f"{name}: {faults}") from error
+
+
+def dashed(name: str) -> str:
+    """A total's name as it stands in a file's: its letters and digits, dashes between the words.
+
+    Whatever the name, the result is no path: a model that came from elsewhere chooses it.
+    """
+    return "-".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", name)))
 
 
 def labels_as_specs(labels: LabelSet) -> tuple[LabelSpec, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,3 +96,18 @@ def count_ids(data: NDArray[Any]) -> dict[int, int]:
     for start in range(0, flat.size, _COUNTED_AT_ONCE):
         total += np.bincount(flat[start : start + _COUNTED_AT_ONCE], minlength=total.size)
     return {int(i): int(total[i]) for i in np.flatnonzero(total)}
+
+
+def holds_any(data: NDArray[Any], ids: Collection[int]) -> NDArray[np.bool_]:
+    """Where an array of unsigned integers holds one of some numbers: an array of its shape and layout."""
+    found = np.empty_like(data, np.bool_)
+    if data.dtype.itemsize > 2:
+        np.copyto(found, np.isin(data, list(ids)))
+        return found
+    table = np.zeros(1 << (8 * data.dtype.itemsize), np.bool_)
+    table[[i for i in ids if i < table.size] or slice(0)] = True
+    # Slab by slab as they lie in memory: looking up makes 64-bit integers of all that it is given.
+    along = int(np.argmax(np.abs(data.strides)))
+    for slab, target in zip(np.moveaxis(data, along, 0), np.moveaxis(found, along, 0), strict=True):
+        target[...] = table[slab]
+    return found

@@ -59,3 +59,31 @@ def test_a_side_without_its_partner_is_named() -> None:
 def test_impossible_labels_are_never_built(labels: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         labels()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "name"),
+    [
+        ("Left-Hippocampus", "Right-Hippocampus", "Hippocampus"),
+        ("kidney_left", "kidney_right", "kidney"),
+        ("hippocampus L", "hippocampus R", "hippocampus"),
+        ("hippocampus (left)", "hippocampus (right)", "hippocampus"),
+        ("lh.amygdala", "rh.amygdala", "amygdala"),
+        ("ctx-lh-superior_frontal", "ctx-rh-superior_frontal", "ctx-superior_frontal"),
+        ("LeftLung", "RightLung", "Lung"),
+        ("lung, left, lower lobe", "lung, right, lower lobe", "lung, lower lobe"),
+        ("Écorce left", "Écorce right", "Écorce"),
+        ("left", "right", "left/right"),
+    ],
+)
+@pytest.mark.parametrize("ids", [(17, 53), (53, 17)])
+def test_a_pair_is_named_without_its_side_and_knows_which_is_left(
+    left: str, right: str, name: str, ids: tuple[int, int]
+) -> None:
+    labels = LabelSet.from_names({ids[0]: left, ids[1]: right, 4: "liver", 5: "left spleen"})
+    assert [(pair.name, pair.left, pair.right) for pair in labels.pairs] == [(name, *ids)]
+
+
+def test_of_two_labels_with_the_same_words_one_is_paired() -> None:
+    labels = LabelSet.from_names({1: "left lung", 2: "Left-Lung", 3: "right lung"})
+    assert [(pair.left, pair.right) for pair in labels.pairs] == [(2, 3)]

@@ -8,7 +8,7 @@ import pytest
 
 import medseg
 from medseg.errors import PlanInvalid
-from medseg.plans import EmptyRule, Plan, RegionSpec
+from medseg.plans import EmptyRule, Plan, RegionSpec, TotalSpec, dashed
 
 
 def plan_of(**values: Any) -> Plan:
@@ -61,6 +61,50 @@ def test_regions_and_the_rule_for_empty_windows_survive_yaml() -> None:
 def test_what_contradicts_itself_is_refused_by_name(values: dict[str, Any], words: str) -> None:
     with pytest.raises(PlanInvalid, match=words):
         plan_of(**values)
+
+
+def test_totals_may_share_labels_and_survive_yaml() -> None:
+    totals = [{"name": "both, one", "labels": [4, 1]}, {"name": "one", "labels": [1]}]
+    plan = plan_of(totals=totals)
+    assert plan.totals == (TotalSpec(name="both, one", labels=(4, 1)), TotalSpec(name="one", labels=(1,)))
+    assert Plan.from_yaml(plan.to_yaml()) == plan
+    assert plan_of().totals == ()
+
+
+@pytest.mark.parametrize(
+    ("totals", "words"),
+    [
+        ({"brain": [1, 7, 9]}, r"total 'brain': labels \[7, 9\] are not among \[1, 4\]"),
+        ({"brain": [0]}, "greater than or equal to 1"),
+        ({"brain": []}, "at least 1 item"),
+        ({"brain": [1, 4, 1]}, "total 'brain': a label occurs twice"),
+        ({"whole brain": [1], "Whole-Brain": [4]}, "'whole brain': another total has this name, or one too"),
+        ({"../..": [1]}, "needs a letter or a digit"),
+        ({"Seg": [1]}, "would look like a segmentation"),
+        ({"brain\x1b[2J": [1]}, "match pattern"),
+        ({"": [1]}, "match pattern"),
+    ],
+)
+def test_a_total_that_cannot_be_measured_or_written_is_refused_by_name(
+    totals: dict[str, list[int]], words: str
+) -> None:
+    with pytest.raises(PlanInvalid, match=words):
+        plan_of(totals=[{"name": name, "labels": labels} for name, labels in totals.items()])
+
+
+@pytest.mark.parametrize(
+    ("name", "in_a_file"),
+    [
+        ("total intracranial volume", "total-intracranial-volume"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("grey_matter (GM)", "grey-matter-GM"),
+        ("C:\\brain", "C-brain"),
+        ("noyau caudé", "noyau-caudé"),
+        ("noyau caude\u0301", "noyau-caudé"),  # written with an accent of its own
+    ],
+)
+def test_a_totals_name_in_a_file_is_no_path(name: str, in_a_file: str) -> None:
+    assert dashed(name) == in_a_file
 
 
 def test_a_bundle_from_before_regions_and_empty_windows_loads_and_has_neither() -> None:

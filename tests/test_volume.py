@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medseg import Geometry, LabelMap, LabelSet, Volume
-from medseg.volume import Source, present_ids
+from medseg.volume import Source, holds_any, present_ids
 
 GRID = Geometry((4, 5, 6), np.diag([1.0, 2.0, 3.0, 1.0]))
 
@@ -47,3 +47,13 @@ def test_header_facts_are_not_shown() -> None:
     source = Source(header={"PatientName": "Canary"})
     assert "Canary" not in repr(source)
     assert "Canary" not in repr(Volume(np.zeros((1, 4, 5, 6)), GRID, source))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+@pytest.mark.parametrize("ids", [(9, 200), (70000,), (200, 65535, 9), ()])
+def test_voxels_with_one_of_some_ids_are_found_in_any_layout(dtype: type, ids: tuple[int, ...]) -> None:
+    data = np.random.default_rng(0).choice(np.array([0, 9, 30, 200], dtype), (4, 7, 5))
+    for laid_out in (data, np.asfortranarray(data), data[::-1, :, ::2], data.transpose(2, 0, 1)):
+        found = holds_any(laid_out, ids)
+        assert found.dtype == np.bool_
+        np.testing.assert_array_equal(found, np.isin(laid_out, np.array(ids, np.int64)))

@@ -20,6 +20,7 @@ medseg infer dicom_folder -o out.nii.gz --series 2 --allow missing-slices
 medseg infer --case t1=t1.nii.gz,flair=flair.nii.gz -m lesions --json"""
 
 _SEGMENT, _HOW = "What to segment and where to write", "How to compute"
+_WIDTH = 14  # of the first column, unless a structure's name is longer
 _PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 _PLACES = {"device": "on the GPU", "memory": "in memory", "disk": "on disk"}
 
@@ -83,6 +84,15 @@ def command(
         typer.Option(
             "--entropy",
             help="Also write how undecided the model is per voxel (entropy in nats), there too.",
+            rich_help_panel=_SEGMENT,
+        ),
+    ] = False,
+    masks: Annotated[
+        bool,
+        typer.Option(
+            "--masks",
+            help="Also write a mask of each of the model's totals (whole brain, ...), "
+            "<stem>_seg_<total>.nii.gz.",
             rich_help_panel=_SEGMENT,
         ),
     ] = False,
@@ -159,6 +169,7 @@ def command(
             preview=preview,
             probabilities=probabilities,
             entropy=entropy,
+            masks=masks,
             overwrite=overwrite,
             case=case,
             series=series_choice(series),
@@ -206,11 +217,12 @@ def _print_case(case: Mapping[str, Any], network: list[str]) -> list[str]:
     for kind in ("segmentation", "preview", "probabilities", "entropy"):
         if case.get(kind):
             _print_line(kind, case[kind])
-    for label in case["labels"]:
-        volume = (
-            f"{label['volume_ml']:.3f} mL" if label["volume_ml"] is not None else f"- ({label['reason']})"
-        )
-        _print_line(label["name"], volume)
+    for paths in case.get("masks", {}).values():
+        _print_line("mask", paths[0])
+    volumes = _volumes(case)
+    width = max([_WIDTH, *(len(subject) + 2 for subject, _ in volumes)])
+    for subject, text in volumes:
+        _print_line(subject, text, width)
     if not case["segmentation"]:
         return network
     execution = case["provenance"]["execution"]
@@ -225,8 +237,34 @@ def _print_case(case: Mapping[str, Any], network: list[str]) -> list[str]:
     return used
 
 
-def _print_line(subject: str, text: str) -> None:
-    typer.echo(f"  {subject:<14}{text}")
+def _print_line(subject: str, text: str, width: int = _WIDTH) -> None:
+    typer.echo(f"  {subject:<{width}}{text}")
+
+
+def _volumes(case: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A line for each structure, left and right in one, then one for each total."""
+    pairs = {pair["left_id"]: pair for pair in case.get("asymmetry", ())}
+    right = {pair["right_id"] for pair in pairs.values()}
+    lines = []
+    for label in case["labels"]:
+        if label["id"] in pairs:
+            lines.append((pairs[label["id"]]["name"], _both_sides(pairs[label["id"]])))
+        elif label["id"] not in right:
+            lines.append((label["name"], _volume(label)))
+    return lines + [(total["name"], _volume(total)) for total in case.get("totals", ())]
+
+
+def _volume(measured: Mapping[str, Any]) -> str:
+    volume = measured["volume_ml"]
+    return f"- ({measured['reason']})" if volume is None else f"{volume:.3f} mL"
+
+
+def _both_sides(pair: Mapping[str, Any]) -> str:
+    if pair["left_ml"] is None or pair["right_ml"] is None:
+        return f"- ({pair['reason']})"
+    index = pair["index_percent"]
+    asymmetry = f"- ({pair['reason']})" if index is None else f"{index:+.1f} %"
+    return f"left {pair['left_ml']:.3f} mL, right {pair['right_ml']:.3f} mL, asymmetry {asymmetry}"
 
 
 def _windows(count: Mapping[str, int]) -> str:

@@ -30,7 +30,8 @@ def pair_files(pred: Path, ref: Path) -> Pairs:
 
     In a folder, files that begin with a dot and unknown extensions are passed over. Where a folder
     holds several files of one case, the one called ``_seg`` is meant (its scan may lie beside it), and
-    the picture that ``infer --preview`` wrote beside it is not.
+    the picture that ``infer --preview`` wrote beside it is not. Masks that ``infer --masks`` wrote beside
+    it are passed over where no reference bears their name.
 
     Raises
     ------
@@ -57,7 +58,11 @@ def pair_files(pred: Path, ref: Path) -> Pairs:
         )
     return Pairs(
         {case: (predictions[case], references[case]) for case in common},
-        tuple(path for case, path in predictions.items() if case not in references),
+        tuple(
+            path
+            for case, path in predictions.items()
+            if case not in references and not _is_mask(path, predictions)
+        ),
         tuple(path for case, path in references.items() if case not in predictions),
     )
 
@@ -77,6 +82,13 @@ def _the_one(case: str, paths: list[Path]) -> Path:
         names = ", ".join(path.name for path in scans)
         raise UsageError(f"{paths[0].parent}: {names} all belong to case {case!r}; keep one of them there")
     return scans[0]
+
+
+def _is_mask(path: Path, predictions: dict[str, Path]) -> bool:
+    """Whether a file is called ``<segmentation>_<total>`` after a segmentation that is there."""
+    segmentation = stem(path).rpartition("_")[0]
+    beside = predictions.get(case_name(Path(segmentation)))
+    return segmentation.endswith("_seg") and beside is not None and stem(beside) == segmentation
 
 
 def _some(files: dict[str, Path]) -> str:

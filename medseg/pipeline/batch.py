@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from medseg.pipeline.cases import PathLike, parse_cases, plan_outputs
+from medseg.pipeline.cases import PathLike, inputs_of, parse_cases, plan_masks, plan_outputs
 from medseg.pipeline.flow import flow
 from medseg.pipeline.models import ModelChooser, ModelLike
 from medseg.pipeline.options import InferOptions, Progress, memory_bytes
@@ -22,6 +22,7 @@ def infer_files(
     preview: bool = False,
     probabilities: bool = False,
     entropy: bool = False,
+    masks: bool = False,
     overwrite: bool = False,
     case: str | Mapping[str, PathLike] | Sequence[str | Mapping[str, PathLike]] | None = None,
     series: str | int | None = None,
@@ -61,6 +62,8 @@ def infer_files(
         Also write a picture.
     probabilities, entropy
         Also write these maps, as arrays of a Zarr group ``<stem>_seg_maps.zarr``; see `medseg.io.zarr_maps`.
+    masks
+        Also write a mask of each of the model's totals, ``<stem>_seg_<total>``, in every format.
     overwrite
         Replace what exists.
     case
@@ -99,10 +102,16 @@ scratch
     cases = parse_cases(inputs, case)
     planned = plan_outputs(cases, out, formats)
     jobs = [Job(one, outputs) for one, outputs in zip(cases, planned, strict=True)]
+    chooser, read_from = ModelChooser(model, options), inputs_of(cases)
+    if masks and chooser.named_bundles:  # else each scan chooses its model, and may be refused for it
+        for outputs in planned:
+            plan_masks(outputs, chooser.named_bundles[0].plan, read_from)
     steps = Steps(
-        ModelChooser(model, options),
+        chooser,
         options,
         preview=preview,
+        masks=masks,
+        inputs=read_from,
         overwrite=overwrite,
         lone=len(jobs) == 1,
         progress=progress,

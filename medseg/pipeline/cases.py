@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -14,7 +14,7 @@ from medseg.errors import InputRefused, NotFound, UsageError
 from medseg.io import read
 from medseg.io.files import extension, is_dicom_file, stem
 from medseg.pipeline.options import InferOptions
-from medseg.plans import Plan
+from medseg.plans import Plan, dashed
 from medseg.volume import Volume
 
 FORMATS = ("nii.gz", "nii", "nrrd", "seg.nrrd")
@@ -55,6 +55,10 @@ class Outputs:
     sidecar: Path
     preview: Path
     maps: Path
+
+    def masks(self, totals: Iterable[str]) -> dict[str, list[Path]]:
+        """Where the mask of each total goes, by its name: beside each segmentation, in its format."""
+        return {total: [_mask(path, total) for path in self.segmentations] for total in totals}
 
 
 def parse_cases(
@@ -101,6 +105,32 @@ def plan_outputs(cases: Sequence[Case], out: PathLike | None, formats: Sequence[
         planned = [_beside(case, None if out is None else Path(out), formats) for case in cases]
     _refuse_collisions(cases, planned)
     return planned
+
+
+def inputs_of(cases: Iterable[Case]) -> frozenset[Path]:
+    """Every file and folder that the cases are read from, resolved."""
+    return frozenset(path.resolve() for case in cases for _, path in case.channels)
+
+
+def plan_masks(outputs: Outputs, plan: Plan, inputs: Collection[Path]) -> list[Path]:
+    """The masks that a model's totals make of a case.
+
+    ``inputs`` are resolved paths that no mask may take.
+
+    Raises
+    ------
+    UsageError
+        If the model has no totals, or a mask would overwrite an input.
+    """
+    if not plan.totals:
+        raise UsageError(
+            f"model {plan.name!r} has no totals, so there are no masks to write: leave --masks out, or take "
+            "a model whose plan names totals"
+        )
+    by_total = outputs.masks(total.name for total in plan.totals)
+    masks = [path for paths in by_total.values() for path in paths]
+    _refuse_overwriting(inputs, masks)
+    return masks
 
 
 def read_case(case: Case, options: InferOptions) -> Volume:
@@ -187,9 +217,22 @@ def _outputs(folder: Path, name: str, formats: Sequence[str]) -> Outputs:
     )
 
 
+def _mask(segmentation: Path, total: str) -> Path:
+    # No total is called "seg" and none brings a _, so no mask bears the name of another scan's output.
+    length = len(extension(segmentation))
+    name, ending = segmentation.name[:-length], segmentation.name[-length:]
+    return segmentation.with_name(f"{name}_{dashed(total)}{ending}")
+
+
+def _refuse_overwriting(inputs: Collection[Path], files: Iterable[Path]) -> None:
+    overwritten = next((file for file in files if file.resolve() in inputs), None)
+    if overwritten is not None:
+        raise UsageError(f"{overwritten} is an input: choose another -o")
+
+
 def _refuse_collisions(cases: Sequence[Case], planned: Sequence[Outputs]) -> None:
     taken: dict[str, Case] = {}
-    inputs = {str(path.resolve()) for case in cases for _, path in case.channels}
+    inputs = inputs_of(cases)
     series = {
         _series_folder(path).resolve() for case in cases for _, path in case.channels if _is_dicom(path)
     }
@@ -209,9 +252,7 @@ def _refuse_collisions(cases: Sequence[Case], planned: Sequence[Outputs]) -> Non
             )
         taken[key] = case
         files = (*outputs.segmentations, outputs.preview, outputs.maps, outputs.sidecar)
-        overwritten = next((f for f in files if str(f.resolve()) in inputs), None)
-        if overwritten is not None:
-            raise UsageError(f"{overwritten} is an input: choose another -o")
+        _refuse_overwriting(inputs, files)
 
 
 def _is_dicom(path: Path) -> bool:

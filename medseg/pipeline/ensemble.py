@@ -16,7 +16,7 @@ def check_members(bundles: Sequence[ModelBundle]) -> None:
     Raises
     ------
     UsageError
-        Naming the two models and what differs: dimensions, input channels, labels, or outputs.
+        Naming the two models and what differs: dimensions, input channels, labels, outputs, or totals.
     """
     if not bundles:
         raise UsageError("an ensemble of no models: name at least one")
@@ -53,6 +53,7 @@ def _differences(first: ModelBundle, other: ModelBundle) -> list[tuple[str, str,
         "input channels": lambda plan: ", ".join(channel.name for channel in plan.channels),
         "labels": lambda plan: ", ".join(f"{label.id} {label.name}" for label in plan.label_set),
         "outputs": _outputs,
+        "totals": _totals,
     }
     pairs = [(what, word(first.plan), word(other.plan)) for what, word in words.items()]
     return [pair for pair in pairs if pair[1] != pair[2]]
@@ -62,3 +63,7 @@ def _outputs(plan: Plan) -> str:
     if not plan.regions:
         return "one class per voxel"
     return "; ".join(f"{r.name} (labels {list(r.labels)}, painted {r.paints})" for r in plan.regions)
+
+
+def _totals(plan: Plan) -> str:
+    return "; ".join(f"{total.name} (labels {sorted(total.labels)})" for total in plan.totals) or "none"

@@ -97,6 +97,11 @@ class ModelChooser:
             raise UsageError(f"model {model!r}: expected a name, a path, a bundle or an opened model")
         return model if isinstance(model, ModelBundle) else load_model(model)
 
+    @property
+    def named_bundles(self) -> tuple[ModelBundle, ...]:
+        """The models that are named, or the user's default; empty where the scan decides."""
+        return self._bundles
+
     def bundles(self, volume: Volume, channels: Sequence[str] = ()) -> tuple[ModelBundle, ...]:
         """The models for a scan whose channels have these names (empty: as the file has them).
 

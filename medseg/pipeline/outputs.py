@@ -15,7 +15,7 @@ from medseg.io.files import write_text
 from medseg.io.zarr_maps import ZarrMaps
 from medseg.pipeline.cases import Case, Outputs
 from medseg.pipeline.options import InferOptions
-from medseg.pipeline.report import done_case, read_sidecar, sidecar_text, undone_case
+from medseg.pipeline.report import Written, done_case, read_sidecar, sidecar_text, undone_case
 from medseg.pipeline.segmentation import Segmentation
 from medseg.verdict import Verdict
 from medseg.volume import Volume
@@ -33,16 +33,18 @@ class Identity:
 
 
 def earlier_case(
-    outputs: Outputs, identity: Identity, options: InferOptions, preview: bool
+    outputs: Outputs, identity: Identity, options: InferOptions, preview: bool, masks: Sequence[Path] = ()
 ) -> dict[str, Any] | None:
     """The finished case that the outputs already hold; None if it is to be computed.
+
+    ``masks`` are those that the call would write.
 
     Raises
     ------
     InputRefused
         ``output-exists`` if there are outputs of something else.
     """
-    wanted = _wanted(outputs, options, preview)
+    wanted = _wanted(outputs, options, preview, masks)
     existing = [path for path in wanted if path.exists()]
     if not existing:
         return None
@@ -51,10 +53,13 @@ def earlier_case(
         why = "and was not made from this input by this model with these options"
     elif INTERRUPTED in (reason["code"] for reason in earlier["reasons"]):
         return None
-    elif existing == wanted:
-        return earlier
-    else:
+    elif existing != wanted:
         why = f"but not {', '.join(path.name for path in wanted if path not in existing)}"
+    elif older := [path.name for path in masks if path.name not in _recorded_masks(earlier)]:
+        # Left behind by a call that replaced the segmentation without them.
+        why = f"but was not written together with {', '.join(older)}"
+    else:
+        return earlier
     raise InputRefused(
         f"{existing[0]} exists, {why}: use --overwrite to replace it, or another -o", code="output-exists"
     )
@@ -66,6 +71,7 @@ def write_case(
     result: Segmentation,
     shown: Volume | None,
     maps: ZarrMaps | None,
+    masks: bool,
     hurry: Event,
 ) -> dict[str, Any]:
     """Write every output of a case; the sidecar says "interrupted" until the last one is in place.
@@ -76,6 +82,8 @@ def write_case(
         The scan, where a preview is wanted.
     maps
         Where probabilities or entropy have gone, if they were wanted.
+    masks
+        Whether to write the mask of each total.
     hurry
         Ends the writing after the file under way, as a Ctrl-C there would.
 
@@ -95,9 +103,12 @@ def write_case(
     for path in outputs.segmentations:
         write(result.labels, path, overwrite=True)
         _stop_if(hurry)
-    written: dict[str, Path | list[Path] | None] = {"segmentation": first}
+    written: dict[str, Written] = {"segmentation": first}
     if others:
         written["segmentations"] = [first, *others]
+    if masks:
+        written["masks"] = by_total = outputs.masks(total.name for total in result.totals)
+        _write_masks(by_total, result, hurry)
     if maps is not None:
         group = maps.save()
         written |= {name: group / name for name in sorted(maps.names)}
@@ -113,6 +124,14 @@ def write_case(
     return document
 
 
+def _write_masks(masks: Mapping[str, Sequence[Path]], result: Segmentation, hurry: Event) -> None:
+    for name, paths in masks.items():
+        mask = result.mask(name)
+        for path in paths:
+            write(mask, path, overwrite=True)
+            _stop_if(hurry)
+
+
 def _stop_if(hurry: Event) -> None:
     if hurry.is_set():
         raise KeyboardInterrupt
@@ -126,11 +145,18 @@ def make_folder(folder: Path) -> None:
         raise WriteFailed(f"{folder}: the folder could not be made: {error.strerror}") from error
 
 
-def _wanted(outputs: Outputs, options: InferOptions, preview: bool) -> Sequence[Path]:
+def _wanted(outputs: Outputs, options: InferOptions, preview: bool, masks: Sequence[Path]) -> Sequence[Path]:
     """Every file and folder that the call would write for a case."""
     maps = [outputs.maps, *(outputs.maps / name for name in sorted(options.maps))]
     extras = [outputs.preview] * preview + maps * bool(options.maps)
-    return [*outputs.segmentations, *extras, outputs.sidecar]
+    return [*outputs.segmentations, *masks, *extras, outputs.sidecar]
+
+
+def _recorded_masks(sidecar: Mapping[str, Any]) -> set[str]:
+    """Names of the masks that were written with the segmentation of a sidecar."""
+    masks = sidecar.get("masks")
+    by_total = masks.values() if isinstance(masks, dict) else ()
+    return {Path(path).name for paths in by_total for path in paths}
 
 
 def _identity(sidecar: Mapping[str, Any]) -> Identity:

@@ -12,6 +12,9 @@ from medseg.pipeline.segmentation import Segmentation
 from medseg.verdict import Verdict
 
 FORMAT_VERSION = 1
+
+# Where an output is: its path, one path for each format, or those of each mask by name.
+Written = Path | list[Path] | dict[str, list[Path]]
 _WRITTEN = ("ok", "repaired", "warning")
 
 
@@ -34,19 +37,15 @@ class InferReport:
         return 3 if all(verdict == "refused" for verdict in verdicts) else 4
 
 
-def done_case(
-    input_name: str, written: Mapping[str, Path | list[Path] | None], segmentation: Segmentation
-) -> dict[str, Any]:
-    """The entry of a case that was segmented. ``written`` maps a kind of output to its path or paths."""
+def done_case(input_name: str, written: Mapping[str, Written], segmentation: Segmentation) -> dict[str, Any]:
+    """The entry of a case that was segmented. ``written`` maps a kind of output to where it is."""
     document: dict[str, Any] = {"input": input_name}
-    for kind, where in written.items():
-        if isinstance(where, list):
-            document[kind] = [str(path) for path in where]
-        elif where is not None or kind == "segmentation":
-            document[kind] = None if where is None else str(where)
+    document |= {kind: _as_text(where) for kind, where in written.items()}
     document["model"] = segmentation.model
     document |= _verdict(segmentation.verdict)
     document["labels"] = [measurement.to_json() for measurement in segmentation.measurements]
+    document["totals"] = [total.to_json() for total in segmentation.totals]
+    document["asymmetry"] = [asymmetry.to_json() for asymmetry in segmentation.asymmetries]
     document["timings_s"] = {stage: round(seconds, 4) for stage, seconds in segmentation.timings_s.items()}
     document["memory"] = dict(segmentation.memory)
     document["provenance"] = dict(segmentation.provenance)
@@ -63,6 +62,8 @@ def undone_case(
         "model": model,
         **_verdict(verdict),
         "labels": [],
+        "totals": [],
+        "asymmetry": [],
         "timings_s": {},
         "provenance": dict(provenance or {}),
     }
@@ -83,6 +84,12 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     if not isinstance(document, dict) or document.pop("format_version", None) != FORMAT_VERSION:
         return None
     return document if isinstance(document.get("provenance"), dict) else None
+
+
+def _as_text(where: Written) -> str | list[str] | dict[str, list[str]]:
+    if isinstance(where, dict):
+        return {name: [str(path) for path in paths] for name, paths in where.items()}
+    return [str(path) for path in where] if isinstance(where, list) else str(where)
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from medseg.errors import InputRefused
+import numpy as np
+
+from medseg.errors import InputRefused, UsageError
 from medseg.io.files import sha256_files
 from medseg.io.zarr_maps import ZarrMaps
-from medseg.measure import Measurement, measure
+from medseg.labels import LabelSet
+from medseg.measure import Asymmetry, Measurement, Total, add_up, compare_sides, measure
 from medseg.models import ModelBundle
 from medseg.pipeline.cases import Case, PathLike, in_plan_order, parse_cases, read_case
 from medseg.pipeline.ensemble import joint_name
@@ -24,7 +27,7 @@ from medseg.pipeline.provenance import provenance
 from medseg.plans import Plan
 from medseg.quality import check_scope
 from medseg.verdict import OK, Verdict
-from medseg.volume import LabelMap, Volume
+from medseg.volume import LabelMap, Volume, holds_any
 
 OpenMaps = Callable[[Volume, Plan], MemoryMaps | ZarrMaps]
 
@@ -57,6 +60,10 @@ class Segmentation:
     memory
         ``predicted_peak_bytes`` of the process, and ``measured_peak_bytes``: the most that it has taken
         so far, earlier scans included.
+    totals
+        One per total of the model's plan: groups of labels measured as one.
+    asymmetries
+        One per structure that the model has on the left and on the right.
     """
 
     labels: LabelMap
@@ -68,6 +75,26 @@ class Segmentation:
     model: str
     entropy: Volume | None = None
     memory: Mapping[str, int] = field(default_factory=dict)
+    totals: tuple[Total, ...] = ()
+    asymmetries: tuple[Asymmetry, ...] = ()
+
+    def mask(self, name: str) -> LabelMap:
+        """The voxels of a total as a label map of their own, on the same grid: id 1, named like the total.
+
+        A total that was not found is a label map of zeros.
+
+        Raises
+        ------
+        UsageError
+            If the model has no total of that name.
+        """
+        total = next((total for total in self.totals if total.name == name), None)
+        if total is None:
+            known = ", ".join(repr(total.name) for total in self.totals) or "none"
+            raise UsageError(f"no total {name!r}; model {self.model!r} has {known}")
+        whole = self.labels
+        voxels = holds_any(whole.data, total.labels).view(np.uint8)
+        return LabelMap(voxels, whole.geometry, LabelSet.from_names({1: name}), whole.source, whole.verdict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,6 +243,8 @@ def segment_scan(
         probabilities=None if shares is None else Volume(shares, volume.geometry, volume.source),
         entropy=None if entropy is None else Volume(entropy[None], volume.geometry, volume.source),
         measurements=measurements,
+        totals=add_up(measurements, bundles[0].plan.totals),
+        asymmetries=compare_sides(measurements, label_set),
         verdict=verdict,
         timings_s={
             "read": scan.seconds,

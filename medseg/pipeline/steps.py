@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 from medseg.errors import InputRefused, MedsegError, OutOfMemory, UsageError, WriteFailed
 from medseg.io.zarr_maps import ZarrMaps
-from medseg.pipeline.cases import Case, Outputs
+from medseg.pipeline.cases import Case, Outputs, plan_masks
 from medseg.pipeline.ensemble import joint_hash, joint_name
 from medseg.pipeline.maps import output_channels
 from medseg.pipeline.models import ModelChooser
@@ -49,13 +50,16 @@ class Finished:
 class Steps:
     """Each step gives what the next one takes, or the case's entry in the report, which the others pass on.
 
-    ``lone`` says that there is one case only: what is wrong about the call for it ends the call. Once
-    ``hurry`` is set, writing ends after the file under way.
+    ``inputs`` are the resolved paths of all cases, which no mask may take. ``lone`` says that there is one
+    case only: what is wrong about the call for it ends the call. Once ``hurry`` is set, writing ends after
+    the file under way.
     """
 
     chooser: ModelChooser
     options: InferOptions
     preview: bool
+    masks: bool
+    inputs: frozenset[Path]
     overwrite: bool
     lone: bool
     progress: Progress | None
@@ -69,8 +73,9 @@ class Steps:
         except _ENDS_THE_CASE as error:
             return self._undone(job, error, None)
         try:
-            return self._earlier(job, scan) or scan
-        except InputRefused as error:
+            masks = plan_masks(job.outputs, scan.bundles[0].plan, self.inputs) if self.masks else []
+            return self._earlier(job, scan, masks) or scan
+        except (InputRefused, UsageError) as error:
             return self._undone(job, error, joint_name(scan.bundles))
 
     def may_read_ahead(self, found: Scan | Document) -> bool:
@@ -104,7 +109,7 @@ class Steps:
             return finished
         try:
             return write_case(
-                job.case, job.outputs, finished.result, finished.shown, finished.maps, self.hurry
+                job.case, job.outputs, finished.result, finished.shown, finished.maps, self.masks, self.hurry
             )
         except _ENDS_THE_CASE as error:
             return self._undone(job, error, finished.result.model)
@@ -120,11 +125,11 @@ class Steps:
             maps.discard()
             self._unnamed.discard(maps)
 
-    def _earlier(self, job: Job, scan: Scan) -> Document | None:
+    def _earlier(self, job: Job, scan: Scan, masks: list[Path]) -> Document | None:
         if self.overwrite:
             return None
         identity = Identity(scan.input_hash, joint_hash(scan.bundles), self.options.to_json())
-        earlier = earlier_case(job.outputs, identity, self.options, self.preview)
+        earlier = earlier_case(job.outputs, identity, self.options, self.preview, masks)
         return None if earlier is None else {**earlier, "input": job.case.input, "already_done": True}
 
     def _undone(self, job: Job, error: MedsegError, model: str | None) -> Document:

@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from medseg.cli.app import main
+from medseg.plans import Plan
 from tests.threshold_model import expected_classes, save_threshold_model, threshold_plan
 
 IDS = np.array([0, 7, 255])
@@ -100,6 +101,7 @@ def test_exit_code_5_where_the_model_was_altered(scan: Path, model: Path, tmp_pa
         ["infer", "{scan}", "-m", "{model}", "--sums", "f64"],
         ["infer", "{scan}", "-m", "{model}", "--scratch", "no-such-folder"],
         ["infer", "{scan}", "-m", "{model}", "--max-memory", "plenty"],
+        ["infer", "{scan}", "-m", "{model}", "--masks"],
         ["infer", "{scan}", "--no-such-option"],
         ["no-such-command"],
     ],
@@ -190,3 +192,51 @@ def test_too_little_memory_fails_the_case_and_says_what_would_do(
     out = capfd.readouterr().out
     assert "out-of-memory" in out
     assert "--max-memory" in out
+
+
+@pytest.fixture
+def sided(tmp_path: Path) -> Path:
+    """A model whose labels are left and right of each other, with a total of both."""
+    plan = threshold_plan(names={7: "Left-Blob", 255: "Right-Blob"})
+    totals = [{"name": "total intracranial volume", "labels": (7, 255)}]
+    return save_threshold_model(
+        tmp_path / "sided", Plan.checked({**plan.model_dump(), "totals": totals})
+    ).path
+
+
+def test_people_read_left_and_right_in_one_line_and_totals_below(
+    scan: Path, sided: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infer", str(scan), "-m", str(sided), "--masks"]) == 0
+
+    classes = expected_classes(nibabel.load(scan).get_fdata())
+    voxel_ml = abs(np.linalg.det(nibabel.load(scan).affine)) / 1000
+    left, right = ((classes == number).sum() * voxel_ml for number in (1, 2))
+    index = 100 * (left - right) / ((left + right) / 2)
+    assert capfd.readouterr().out.splitlines()[1:5] == [
+        f"  segmentation  {scan.with_name('scan_seg.nii.gz')}",
+        f"  mask          {scan.with_name('scan_seg_total-intracranial-volume.nii.gz')}",
+        f"  Blob                       left {left:.3f} mL, right {right:.3f} mL, asymmetry {index:+.1f} %",
+        f"  total intracranial volume  {left + right:.3f} mL",
+    ]
+
+
+def test_people_read_why_a_pair_has_no_number(
+    tmp_path: Path, sided: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flat = tmp_path / "flat.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.ones((9, 8, 7), np.int16), np.diag([1.0, 2.0, 3.0, 1.0])), flat)
+    assert main(["infer", str(flat), "-m", str(sided)]) == 0
+    out = capfd.readouterr().out
+    assert "left 0.000 mL, right 0.000 mL, asymmetry - (neither side was found)" in out
+
+
+def test_a_model_without_sides_and_totals_prints_one_line_for_each_label(
+    scan: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infer", str(scan), "-m", str(model)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [
+        "segmentation", "outer", "inner", "windows", "network", "memory"
+    ]  # fmt: skip
+    assert all(re.fullmatch(r"  (outer|inner)         \d+\.\d{3} mL", line) for line in lines[2:4])

@@ -151,6 +151,22 @@ def test_folders_are_paired_by_stem_without_seg_and_channel_number(tmp_path):
     assert document["without_prediction"] == ["never_predicted"]
 
 
+def test_masks_beside_a_segmentation_are_compared_only_where_a_reference_bears_their_name(tmp_path):
+    pred_dir, ref_dir = tmp_path / "pred", tmp_path / "ref"
+    pred_dir.mkdir(), ref_dir.mkdir()
+    pred, ref = _pair_of_arrays()
+    _save(pred, pred_dir / "case_seg.nii.gz")
+    _save(pred > 0, pred_dir / "case_seg_whole-brain.nii.gz")
+    _save(pred > 1, pred_dir / "case_seg_core.nii.gz")
+    _save(pred, pred_dir / "other_seg_core.nii.gz")  # nothing beside it that it could be a mask of
+    _save(ref, ref_dir / "case.nii.gz")
+    _save(ref > 1, ref_dir / "case_seg_core.nii.gz")
+    document = medseg.evaluate(pred_dir, ref_dir).to_json()
+    assert [(c["case"], c["verdict"]) for c in document["cases"]] == [
+        ("case", "ok"), ("case_seg_core", "ok"), ("other_seg_core", "refused")
+    ]  # fmt: skip
+
+
 def test_one_bad_pair_does_not_cost_the_others_and_only_bad_pairs_raise(tmp_path):
     pred, ref = _pair_of_arrays()
     for folder in ("pred", "ref"):
