@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import DeviceOutOfMemory, OutOfMemory, UsageError
 from medseg.inference.backends import usable_processors
+from medseg.inference.confidence import Confidence
 from medseg.inference.empty import EmptyWindows
 from medseg.inference.maps import Maps
 from medseg.inference.memory import SUMS, MemoryPlan, amount, memory_plans
@@ -52,6 +53,8 @@ class Prediction:
         What was planned.
     notes
         What a person should know of how the result came about, e.g. that the GPU's memory did not do.
+    confidence
+        How sure the network is of each structure; None unless asked for, and for regions.
     """
 
     ids: Ids
@@ -59,6 +62,7 @@ class Prediction:
     windows: WindowCount
     memory: MemoryPlan
     notes: tuple[str, ...] = ()
+    confidence: Confidence | None = None
 
 
 def segment(
@@ -73,6 +77,7 @@ def segment(
     max_memory: int | None = None,
     scratch: Path | None = None,
     sums: str = "auto",
+    confidence: bool = False,
     progress: Progress | None = None,
 ) -> Prediction:
     """Segment a scan on its own grid.
@@ -106,6 +111,9 @@ def segment(
     sums
         ``"f32"``, ``"f16"`` (half the memory, labels differ where classes are all but equal), or
         ``"auto"``: f32, and f16 only where nothing else fits.
+    confidence
+        Also sum up how sure the network is of each structure (`medseg.inference.confidence`), which changes
+        no label. Nothing is summed for models with regions.
     progress
         Called as ``progress("predict", windows done, windows in all)``; may raise to cancel.
 
@@ -145,7 +153,8 @@ def segment(
     ids = np.zeros(volume.geometry.shape, dtype)
     notes = []
     for plan, lower in zip(plans, [*plans[1:], None], strict=True):
-        work = Pass(groups, ran, ids, maps, plan, scratch, threads, progress)
+        confident = confidence and not members[0].plan.regions
+        work = Pass(groups, ran, ids, maps, plan, scratch, threads, progress, confident)
         try:
             work.go()
         except DeviceOutOfMemory as error:
@@ -174,7 +183,7 @@ def segment(
     }
     total = sum(group.schedule.windows for group in groups)
     skipped = sum(0 if one is None else int(one.size - np.count_nonzero(one)) for one in ran)
-    return Prediction(ids, seconds, WindowCount(total, skipped), plan, tuple(notes))
+    return Prediction(ids, seconds, WindowCount(total, skipped), plan, tuple(notes), work.confidence)
 
 
 def _alike(members: Sequence[Member], overlap: float | None) -> list[list[Member]]:

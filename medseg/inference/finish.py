@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import ModelRefused
+from medseg.inference.confidence import totals_of as totals_of  # one of the tools here
 from medseg.inference.schedule import Schedule, Step
 from medseg.inference.threads import Threads
 from medseg.plans import Plan

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medseg.inference import finish
 from medseg.inference.cells import DiskStore, MemoryStore, Store, mapped
+from medseg.inference.confidence import Confidence, own_part, totals_of_probabilities
 from medseg.inference.join import Join
 from medseg.inference.maps import Maps
 from medseg.inference.memory import MemoryPlan
@@ -37,11 +38,14 @@ class Pass:
         scratch: Path | None,
         threads: int,
         progress: Progress | None,
+        confidence: bool = False,
     ) -> None:
         self._groups, self._ran, self._ids, self._maps = groups, ran, ids, maps
         self._plan, self._scratch, self._progress = plan, scratch, progress
         self._threads = Threads(threads)
         self._names = frozenset() if maps is None else maps.names
+        self._confident, self._unseen = confidence, 0
+        self._totals: Any = None
         self._done, self._total = 0, sum(group.schedule.windows for group in groups)
         self._tools: Any = finish
         if plan.place == "device":
@@ -49,6 +53,7 @@ class Pass:
 
             self._tools = DeviceTools(str(groups[0].members[0].backend.settings["device"]))
         self.network_seconds = 0.0
+        self.confidence: Confidence | None = None
 
     def go(self) -> None:
         """Run every window and write every voxel."""
@@ -64,6 +69,7 @@ class Pass:
                     self._finish(self._groups[0], streams[0])
                 else:
                     self._join(streams)
+                self.confidence = self._confidence() if self._confident else None
         finally:
             self._threads.close()
             for _, store in opened:
@@ -98,6 +104,7 @@ class Pass:
             batch_size=group.batch_size,
             ran=ran,
             tick=self._tick,
+            every=self._confident and len(self._groups) == 1,
         )
 
     def _timed(self, forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -122,18 +129,21 @@ class Pass:
         self._tools.collect(labels, self._ids, group.plan)
 
     def _write(self, group: Group, finished: Finished, labels: Any) -> None:
-        """Labels, and maps, of a finished box."""
+        """Labels, maps and confidence of a finished box."""
         box = group.schedule.native_box(finished.at)
-        assert box is not None  # boxes without voxels of the scan are not handed over
         if finished.sums is None and not self._names:
+            self._count(group, finished, None)
             return  # no window that ran came near: background, as it is already
         logits = self._logits(group, finished)
-        if not self._names:
+        if box is None:  # only confidence asks for such boxes
+            self._tools.check_numbers(logits, group.plan)
+        elif not self._names:
             labels[box] = self._tools.decide(logits, group.schedule, finished.at, group.plan, self._threads)
-            return
-        restored = self._tools.restore_box(logits, group.schedule, finished.at)
-        labels[box] = self._tools.ids_of(restored, group.plan, 0.0)
-        self._write_maps(box, self._tools.probabilities_of(restored, group.plan), group.plan, self._tools)
+        else:
+            restored = self._tools.restore_box(logits, group.schedule, finished.at)
+            labels[box] = self._tools.ids_of(restored, group.plan, 0.0)
+            self._write_maps(box, self._tools.probabilities_of(restored, group.plan), group.plan, self._tools)
+        self._count(group, finished, logits)
 
     def _logits(self, group: Group, finished: Finished) -> Any:
         sums = finished.sums
@@ -146,6 +156,29 @@ class Pass:
         if self._names or len(self._groups) > 1:  # `decide` sees to it by itself
             self._tools.check_numbers(logits, group.plan)
         return logits
+
+    def _count(self, group: Group, finished: Finished, logits: Any) -> None:
+        """Add a box's own voxels to the sums of confidence; None stands for logits where nobody looked."""
+        if not self._confident:
+            return
+        part = own_part(group.schedule, finished.at, group.geometry.shape)
+        if part is None:
+            return
+        if logits is None:
+            self._unseen += int(np.prod([s.stop - s.start for s in part]))
+        else:
+            self._add(self._tools.totals_of(logits[(slice(None), *part)], self._threads))
+
+    def _add(self, totals: Any) -> None:
+        self._totals = totals if self._totals is None else self._totals + totals
+
+    def _confidence(self) -> Confidence:
+        ids = self._groups[0].plan.class_ids
+        totals = np.zeros((3, len(ids)))
+        if self._totals is not None:
+            totals += self._totals if len(self._groups) > 1 else self._tools.on_host(self._totals)
+        totals[:, 0] += self._unseen  # background, as good as sure
+        return Confidence(ids, *totals)
 
     def _write_maps(self, box: Any, probabilities: Any, plan: Plan, tools: Any) -> None:
         if self._maps is None:
@@ -176,6 +209,8 @@ class Pass:
             step = round(far[least] * len(along.starts))
             for box, probabilities in join.complete(along.native[step]):
                 self._ids[box] = finish.ids_of(probabilities, plan, 0.5)
+                if self._confident:
+                    self._add(totals_of_probabilities(probabilities))
                 self._write_maps(box, probabilities, plan, finish)
             far[least] = (step + 1) / len(along.starts)
         for stream in streams:

@@ -149,6 +149,7 @@ def run(
     batch_size: int = 1,
     ran: NDArray[np.bool_] | None = None,
     tick: Tick | None = None,
+    every: bool = False,
 ) -> Iterator[Finished]:
     """Run every window, in order, and give each box when it is finished.
 
@@ -164,6 +165,8 @@ def run(
         Which windows to run (counts of windows along the array's axes); None for all.
     tick
         Called with the number of windows just done; may raise to cancel.
+    every
+        Also give boxes that no voxel of the scan's own grid needs: where the network's grid is the finer.
     """
     weight_sums = None
     if weights is not None or ran is not None:
@@ -175,7 +178,7 @@ def run(
         parts = iter(logits(corners)) if corners else iter(())
         for at, runs in zip(steps, running, strict=True):
             finished = sums.add(at, next(parts) if runs else None)
-            if windows.native_box(at) is not None:
+            if every or windows.native_box(at) is not None:
                 yield Finished(at, finished, None if weight_sums is None else weight_sums.box(at))
         if tick is not None:
             tick(len(steps))

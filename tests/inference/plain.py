@@ -92,6 +92,18 @@ def plain(
     )  # fmt: skip
 
 
+def plain_logits(
+    volume: Volume,
+    members: Sequence[tuple[Plan, Network]],
+    *,
+    overlap: float | None = None,
+    tta: bool = False,
+    skip_empty: bool = True,
+) -> Array:
+    """Mean logits (K, x, y, z) of members whose windows are the same, on the network's grid."""
+    return _on_the_networks_grid(volume, members, overlap, tta, skip_empty)[0]
+
+
 def _logits(
     volume: Volume,
     members: Sequence[tuple[Plan, Network]],
@@ -100,6 +112,20 @@ def _logits(
     skip_empty: bool,
 ) -> tuple[Array, int, int]:
     """Mean logits (K, I, J, K') of one group on the scan's own grid; windows in all, and skipped."""
+    logits, windows, skipped = _on_the_networks_grid(volume, members, overlap, tta, skip_empty)
+    network = network_geometry(volume.geometry, members[0][0].grid)
+    native = [interpolated(channel, network, volume.geometry) for channel in logits]
+    return np.stack(native), windows, skipped
+
+
+def _on_the_networks_grid(
+    volume: Volume,
+    members: Sequence[tuple[Plan, Network]],
+    overlap: float | None,
+    tta: bool,
+    skip_empty: bool,
+) -> tuple[Array, int, int]:
+    """Mean logits (K, x, y, z) of one group on the network's grid; windows in all, and skipped."""
     plan = members[0][0]
     network = network_geometry(volume.geometry, plan.grid)
     raw = np.stack([interpolated(channel, volume.geometry, network) for channel in volume.data])
@@ -146,8 +172,7 @@ def _logits(
     if not plan.regions:
         logits[0, unseen] = 0.0
     cropped = tuple(slice(b, b + n) for n, b in zip(network.shape, before, strict=True))
-    native = [interpolated(channel[cropped], network, volume.geometry) for channel in logits]
-    return np.stack(native), int(np.prod([len(starts) for starts in axes])), skipped
+    return logits[(slice(None), *cropped)], int(np.prod([len(starts) for starts in axes])), skipped
 
 
 def _answer(patch: NDArray[np.float32], network: Network, flips: Flips, flat: bool) -> Array:

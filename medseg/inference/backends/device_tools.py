@@ -142,6 +142,27 @@ class DeviceTools:
             total = (total + torch.special.entr(1 - probabilities).sum(dim=0)) / len(probabilities)
         return total
 
+    def totals_of(
+        self,
+        logits: torch.Tensor,
+        threads: object = None,  # noqa: ARG002 - as on the host
+    ) -> torch.Tensor:
+        """Voxels, probability and intersection (3, K), float64; a class at a time takes little memory."""
+        top = logits.amax(dim=0)
+        shares = torch.zeros_like(top)
+        for channel in logits:
+            shares += (channel - top).exp_()
+        largest = 1 / shares
+        free = torch.ones_like(top, dtype=torch.bool)
+        totals = []
+        for channel in logits:
+            won = free & (channel == top)  # of equal logits the first class wins
+            free &= ~won
+            probability = (channel - top).exp_().mul_(largest)
+            sums = [won.sum(), probability.sum(dtype=torch.float64), (largest * won).sum(dtype=torch.float64)]
+            totals.append(torch.stack([one.double() for one in sums]))
+        return torch.stack(totals, dim=1)
+
     def on_host(self, values: torch.Tensor) -> NDArray[np.float32]:
         array: NDArray[np.float32] = values.cpu().numpy()
         return array
