@@ -30,6 +30,12 @@ class Measurement:
         its volume is then too small. Axes of one voxel do not count.
     reason
         Why ``volume_ml`` is None, else None.
+    quality
+        The Dice that the label probably has, 0 to 1, where the model can estimate it.
+    quality_low
+        Whether that is lower than the model's usual.
+    quality_reason
+        Why ``quality`` is None; None too where the model never estimates it.
     """
 
     id: int
@@ -38,6 +44,9 @@ class Measurement:
     volume_ml: float | None
     touches_border: bool
     reason: str | None = None
+    quality: float | None = None
+    quality_low: bool = False
+    quality_reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The label as it stands in the ``infer --json`` document."""
@@ -48,7 +57,13 @@ class Measurement:
             "voxels": self.voxels,
             "touches_border": self.touches_border,
         }
-        return document if self.reason is None else {**document, "reason": self.reason}
+        if self.reason is not None:
+            document["reason"] = self.reason
+        if self.quality is not None:
+            document |= {"quality": round(self.quality, 3), "quality_low": self.quality_low}
+        elif self.quality_reason is not None:
+            document |= {"quality": None, "quality_reason": self.quality_reason}
+        return document
 
 
 @dataclass(frozen=True, slots=True)

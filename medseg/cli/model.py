@@ -110,5 +110,6 @@ def _facts(bundle: medseg.ModelBundle) -> dict[str, Any]:
         "execution": dict(bundle.execution),
         "training": dict(bundle.training),
         "scores": dict(bundle.scores),
+        "quality": None if bundle.quality is None else bundle.quality.model_dump(mode="json"),
         "files": dict(bundle.files),
     }

@@ -14,6 +14,7 @@ from medseg.errors import ModelRefused
 from medseg.labels import LabelSet
 from medseg.models.manifest import MANIFEST, ONNX, WEIGHTS, Manifest, file_sha256, parse_manifest
 from medseg.models.onnx_external import check_onnx
+from medseg.models.quality import Quality
 from medseg.models.scope import Scope
 from medseg.models.tensors import read_layout
 from medseg.plans import Plan, Precision
@@ -30,8 +31,9 @@ class ModelBundle:
 
     Parameters
     ----------
-    name, plan, scope, precision, execution, training, scores
-        As they stand in medseg.yaml. ``precision`` is the one the scores were measured with.
+    name, plan, scope, precision, execution, training, scores, quality
+        As they stand in medseg.yaml. ``precision`` is the one the scores were measured with; ``quality`` is
+        None where the model cannot estimate its own Dice.
     path
         The bundle's folder (for a zip: the extracted copy, which lives as long as the bundle).
     hash
@@ -51,6 +53,7 @@ class ModelBundle:
     hash: str
     files: Mapping[str, str]
     medseg_version: str
+    quality: Quality | None = None
     _checked: set[str] = field(default_factory=set, repr=False)
     _keep: object = field(default=None, repr=False)  # the temporary folder of an extracted zip
 
@@ -173,5 +176,6 @@ def from_manifest(manifest: Manifest, raw: bytes, folder: Path, keep: object = N
         hash=hashlib.sha256(raw).hexdigest(),
         files=manifest.files,
         medseg_version=manifest.medseg_version,
+        quality=manifest.quality,
         _keep=keep,
     )

@@ -9,9 +9,18 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from medseg.errors import ModelRefused
+from medseg.models.quality import Quality
 from medseg.models.scope import Scope
 from medseg.plans import Plan, Precision
 
@@ -47,6 +56,7 @@ class Manifest(BaseModel):
     training: dict[str, JsonValue] = Field(description="data, steps, seed, versions, duration")
     execution: dict[str, JsonValue] = Field(description="defaults for running it; what the ONNX file allows")
     plan: Plan
+    quality: Quality | None = Field(default=None, description="what Dice a confidence stands for")
     files: dict[str, Sha256] = Field(description="SHA-256 of every other file of the bundle")
 
     @field_validator("files")
@@ -60,9 +70,20 @@ class Manifest(BaseModel):
             raise ValueError(f"no checksum for {', '.join(missing)}")
         return files
 
+    @model_validator(mode="after")
+    def _quality_of_the_plan(self) -> Manifest:
+        if self.quality is None:
+            return self
+        if self.plan.regions:
+            raise ValueError("quality: a model with regions has none")
+        unknown = sorted({label.id for label in self.quality.labels} - set(self.plan.label_set.ids))
+        if unknown:
+            raise ValueError(f"quality: labels {unknown} are not the plan's")
+        return self
+
     def to_yaml(self) -> str:
-        """The text of medseg.yaml."""
-        values = self.model_dump(mode="json")
+        """The text of medseg.yaml. Without ``quality`` it does not name it, as before there was any."""
+        values = self.model_dump(mode="json", exclude={"quality"} if self.quality is None else None)
         text: str = yaml.dump(
             values, Dumper=_DUMPER, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
         )

@@ -1,4 +1,4 @@
-"""save_bundle: write a model so that it exists whole and verified, or not at all."""
+"""save_bundle, save_with_quality: write a model so that it exists whole and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 import medseg
 from medseg.errors import ModelRefused, UsageError, WriteFailed
@@ -26,6 +27,7 @@ from medseg.models.manifest import (
     file_sha256,
 )
 from medseg.models.metadata import monai_metadata
+from medseg.models.quality import Quality
 from medseg.models.scope import Scope
 from medseg.models.verify import verify_bundle
 from medseg.plans import Plan, Precision
@@ -44,6 +46,7 @@ def save_bundle(
     scores: Mapping[str, Any],
     card: str,
     licence: str,
+    quality: Quality | None = None,
 ) -> ModelBundle:
     """Write a model bundle, verify it, and give it its name.
 
@@ -65,6 +68,8 @@ def save_bundle(
         Plain values (JSON); a missing number is None, NaN is refused.
     card, licence
         Texts of docs/README.md and LICENSE.
+    quality
+        What `medseg.quality.fit_quality` learnt; None where nobody has measured it.
 
     Raises
     ------
@@ -90,11 +95,58 @@ def save_bundle(
             execution=execution,
             training=training,
             scores=scores,
+            quality=quality,
             files={name: file_sha256(part / name) for name in _written(part)},
         )
         write_synced(part / MANIFEST, manifest.to_yaml().encode("utf-8"))
         bundle = _verified(part)
     return replace(bundle, path=folder)
+
+
+def save_with_quality(bundle: ModelBundle, folder: Path | str, quality: Quality | None) -> ModelBundle:
+    """Write a bundle again with another quality section (None: without one), everything else as it is.
+
+    Parameters
+    ----------
+    bundle
+        The model; each of its files must be the one that it was saved with.
+    folder
+        Where the new bundle goes; may be the bundle's own folder, which is replaced.
+    quality
+        What `medseg.quality.fit_quality` learnt.
+
+    Raises
+    ------
+    UsageError
+        If ``folder`` exists and is no bundle, or the section does not belong to the model's plan.
+    ModelRefused
+        If a file of the bundle was altered.
+    WriteFailed
+        If what was written does not verify.
+    """
+    folder = Path(folder)
+    try:
+        manifest = Manifest(
+            name=bundle.name,
+            medseg_version=bundle.medseg_version,
+            precision=bundle.precision,
+            scope=bundle.scope,
+            plan=bundle.plan,
+            execution=dict(bundle.execution),
+            training=dict(bundle.training),
+            scores=dict(bundle.scores),
+            quality=quality,
+            files=dict(bundle.files),
+        )
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"] for fault in error.errors())
+        raise UsageError(f"model {bundle.name!r}: {faults}") from error
+    with whole_folder(folder, marker=MANIFEST) as part:
+        for name in bundle.files:
+            write_synced(part / name, bundle._read(name))  # which compares the checksum
+        write_synced(part / MANIFEST, manifest.to_yaml().encode("utf-8"))
+        saved = _verified(part)
+    return replace(saved, path=folder)
 
 
 def _write_files(

@@ -13,6 +13,7 @@ from medseg.io.zarr_maps import ZarrMaps
 from medseg.pipeline.maps import MemoryMaps
 from medseg.pipeline.models import OpenModel, on_the_cpu
 from medseg.pipeline.options import InferOptions, Progress
+from medseg.pipeline.quality import estimates_quality
 from medseg.volume import Volume
 
 _NOTHING_SEEN = (
@@ -63,6 +64,7 @@ def _segment(
         max_memory=options.max_memory,
         scratch=options.scratch_folder,
         sums=options.sums,
+        confidence=estimates_quality([model.bundle for model in models]),
         progress=progress,
     )
 

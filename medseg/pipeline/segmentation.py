@@ -24,6 +24,7 @@ from medseg.pipeline.models import ModelChooser, ModelLike
 from medseg.pipeline.options import InferOptions, Progress, memory_bytes
 from medseg.pipeline.prediction import execution, memory, predict
 from medseg.pipeline.provenance import provenance
+from medseg.pipeline.quality import with_quality
 from medseg.plans import Plan
 from medseg.quality import check_scope
 from medseg.verdict import OK, Verdict
@@ -233,7 +234,8 @@ def segment_scan(
     measuring = perf_counter()
     label_set = bundles[0].label_set
     measurements = measure(LabelMap(prediction.ids, volume.geometry, label_set))
-    verdict = scan.verdict + _emptiness(measurements, bundles)
+    measurements, trust = with_quality(measurements, prediction.confidence, bundles)
+    verdict = scan.verdict + _emptiness(measurements, bundles) + trust
     refuse_warnings(verdict, options)
     end = perf_counter()
     arrays = maps.arrays if isinstance(maps, MemoryMaps) else {}
