@@ -104,11 +104,14 @@ class ChannelPlan(_Strict):
     ``zscore``: subtract the scan's own mean, divide by its standard deviation (MR, most others).
     ``window``: clip to [low, high], then subtract ``mean``, divide by ``std`` (CT: HU are absolute).
     ``unit``: clip to [low, high] and scale to 0..1 (8- and 16-bit pictures).
+    ``range``: clip to the scan's own 0.5th and 99.5th percentile and scale to 0..1, so that what lies
+    outside of a scan (0) looks like air. Where [low, high] is given, a scan whose lowest value lies below
+    -200, which only Hounsfield units do, is clipped to it before (any contrast, CT included).
     """
 
     name: str
     modality: str | None = None
-    normalisation: Literal["zscore", "window", "unit"] = "zscore"
+    normalisation: Literal["zscore", "window", "unit", "range"] = "zscore"
     low: float | None = None
     high: float | None = None
     mean: float = 0.0
@@ -116,7 +119,8 @@ class ChannelPlan(_Strict):
 
     @model_validator(mode="after")
     def _limits(self) -> ChannelPlan:
-        if self.normalisation != "zscore" and (
+        given = self.low is not None or self.high is not None
+        if (self.normalisation in ("window", "unit") or (self.normalisation == "range" and given)) and (
             self.low is None or self.high is None or not self.low < self.high
         ):
             raise ValueError(f"normalisation {self.normalisation!r} needs low < high")
@@ -143,6 +147,10 @@ class NetworkPlan(_Strict):
     strides: tuple[tuple[int, ...], ...] = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
     kernel_sizes: tuple[tuple[int, ...], ...] = ()
     residual: bool = False
+    paired_sides: bool = Field(
+        default=False,
+        description="stem_unet: left and right share a channel inside the network, one more tells the side",
+    )
     deep_supervision: int = Field(default=2, ge=0, description="extra heads at lower resolutions")
     dropout: Fraction = 0.0
 
@@ -207,6 +215,89 @@ class SchedulePlan(_Strict):
     checkpoint_every: Annotated[int, Field(ge=1)] = 100
     ema_decay: Fraction = Field(default=0.999, description="0 turns weight averaging off")
     seed: int = 0
+    coarse_until: Fraction = Field(
+        default=0.0, description="share of the training that only trains the lower resolutions (stem_unet)"
+    )
+
+
+class TissueSpec(_Strict):
+    """One value of the label maps that images are made from.
+
+    Values with one number ``intensity`` look alike in every scan (left and right of a structure);
+    ``segment`` is the label that the network learns there, 0 for background.
+    """
+
+    value: Annotated[int, Field(ge=0, le=65535)]
+    intensity: Annotated[int, Field(ge=0)]
+    segment: Annotated[int, Field(ge=0, le=65535)] = 0
+
+
+class IntensityPrior(_Strict):
+    """Intensity of one class in one contrast, on a scale of 0 to 255.
+
+    A scan's mean is drawn from N(mean, mean_sd), its spread inside the class from N(std, std_sd).
+    """
+
+    mean: float
+    mean_sd: float = Field(default=0.0, ge=0)
+    std: float = Field(default=0.0, ge=0)
+    std_sd: float = Field(default=0.0, ge=0)
+
+
+class ContrastSpec(_Strict):
+    """A family of contrasts (T1-like, T2-like ...): priors by intensity class. A class without: any value."""
+
+    weight: float = Field(default=1.0, ge=0, description="how often, relative to the other families")
+    priors: dict[int, IntensityPrior]
+
+
+class SynthesisPlan(_Strict):
+    """Training images made from label maps alone (Billot et al., Medical Image Analysis 86, 2023).
+
+    Each step deforms label maps, draws an intensity per class, and acquires the result as a scanner might:
+    resolution, slices, bias field, noise. Ranges are drawn uniformly unless said otherwise.
+    """
+
+    tissues: tuple[TissueSpec, ...] = Field(min_length=2)
+    contrasts: dict[str, ContrastSpec] = Field(default={}, description="families of contrast by name")
+    random_weight: float = Field(default=1.0, ge=0, description="how often any contrast at all is drawn")
+    widen_until: Fraction = Field(
+        default=0.0, description="share of the training in which random_weight grows to its value"
+    )
+    rotation_degrees: float = Field(default=15.0, ge=0)
+    scale: tuple[float, float] = (0.85, 1.18)
+    shear: float = Field(default=0.02, ge=0)
+    shift_mm: float = Field(default=20.0, ge=0)
+    flip: bool = Field(default=True, description="mirror left and right, paired labels swapped")
+    deformation_mm: float = Field(default=3.0, ge=0, description="largest spread of the velocity field")
+    deformation_spacing_mm: tuple[float, float] = Field(
+        default=(16.0, 48.0), description="between the velocity field's knots"
+    )
+    strip_probability: Fraction = Field(default=0.25, description="only the segmented labels are left")
+    strip_labels: tuple[int, ...] = Field(
+        default=(), description="labels that half of the stripped images lose as well (fluid round a brain)"
+    )
+    crop_probability: Fraction = Field(default=0.25, description="the field of view ends inside the head")
+    split_probability: Fraction = Field(default=0.2, description="of a class, to be of two intensities")
+    coarse_probability: Fraction = Field(default=0.25, description="larger voxels in every direction")
+    coarse_mm: tuple[float, float] = (1.0, 2.5)
+    slices_probability: Fraction = Field(default=0.4, description="thick slices along one axis")
+    slices_mm: tuple[float, float] = (2.0, 8.0)
+    bias_field: float = Field(default=0.4, ge=0, description="largest spread of the log of the field")
+    noise: float = Field(default=0.06, ge=0, description="largest spread, as a share of the image's range")
+    gamma: float = Field(default=0.3, ge=0, description="spread of the log of the exponent")
+    spike_probability: Fraction = Field(default=0.03, description="a wave across the image (k-space spike)")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SynthesisPlan:
+        values = [tissue.value for tissue in self.tissues]
+        if len(set(values)) != len(values):
+            raise ValueError("tissues: a value occurs twice")
+        if len(values) > 256:
+            raise ValueError(f"tissues: {len(values)} values, at most 256 are supported")
+        if self.random_weight + sum(contrast.weight for contrast in self.contrasts.values()) <= 0:
+            raise ValueError("contrasts: all weights are 0")
+        return self
 
 
 class EmptyRule(_Strict):
@@ -266,6 +357,9 @@ class Plan(_Strict):
     loss: LossPlan = LossPlan()
     optimiser: OptimiserPlan = OptimiserPlan()
     schedule: SchedulePlan = SchedulePlan()
+    synthesis: SynthesisPlan | None = Field(
+        default=None, description="training images are made from label maps; None: they are read"
+    )
     precision: Precision = "auto"
     inference: InferencePlan = InferencePlan()
     hold_back_every: int = Field(
@@ -321,6 +415,19 @@ class Plan(_Strict):
         for total, file in zip(self.totals, files, strict=True):
             if files.count(file) > 1:
                 raise ValueError(f"total {total.name!r}: another total has this name, or one too like it")
+        if self.synthesis is not None:
+            made = {tissue.segment for tissue in self.synthesis.tissues} - {0}
+            if made != ids:
+                raise ValueError(
+                    f"synthesis.tissues: their segments {sorted(made)} are not the labels {sorted(ids)}"
+                )
+            if d != 3 or len(self.channels) != 1:
+                raise ValueError("synthesis: expected 3 dimensions and one channel")
+        if self.schedule.coarse_until > 0 and not (net.name == "stem_unet" and net.deep_supervision):
+            raise ValueError(
+                "schedule.coarse_until: only network stem_unet with deep_supervision trains lower resolutions "
+                "alone"
+            )
         if self.inference.empty is not None and self.inference.empty.channel >= len(self.channels):
             raise ValueError(
                 f"inference.empty.channel {self.inference.empty.channel}: there are {len(self.channels)} "

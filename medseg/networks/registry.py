@@ -11,10 +11,11 @@ from collections.abc import Callable
 from torch import nn
 
 from medseg.errors import PlanInvalid
+from medseg.networks.stem_unet import build_stem_unet
 from medseg.networks.unet import build_unet
 from medseg.plans import Plan
 
-_REGISTRY: dict[str, Callable[[Plan], nn.Module]] = {"unet": build_unet}
+_REGISTRY: dict[str, Callable[[Plan], nn.Module]] = {"stem_unet": build_stem_unet, "unet": build_unet}
 
 
 def network_names() -> tuple[str, ...]:

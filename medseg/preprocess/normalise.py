@@ -12,6 +12,11 @@ from medseg.plans import ChannelPlan
 
 # Voxels whose sums are taken at once: so few that they stay in the processor's cache.
 _AT_ONCE = 2**17
+# Of a scan that its own range normalises: which percentiles become 0 and 1, and from how many voxels.
+RANGE_PERCENTILES = (0.5, 99.5)
+_SAMPLES = 2**20
+# No other unit has values below this in a scan of a body.
+HOUNSFIELD_BELOW = -200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +57,27 @@ def fit_normaliser(channel: NDArray[Any], plan: ChannelPlan) -> Normaliser:
     if plan.normalisation == "zscore":
         mean, std = _mean_and_std(channel)
         return Normaliser(None, None, mean, 1.0 / std if std > 0 else 1.0, divide=False)
+    if plan.normalisation == "range":
+        return _range(channel, plan)
     assert plan.low is not None and plan.high is not None  # noqa: PT018 - the plan's validator saw to it
     if plan.normalisation == "window":
         return Normaliser(plan.low, plan.high, plan.mean, plan.std, divide=True)
     return Normaliser(plan.low, plan.high, plan.low, plan.high - plan.low, divide=True)
+
+
+def _range(channel: NDArray[Any], plan: ChannelPlan) -> Normaliser:
+    """From the scan's own percentiles, of about a million voxels spread evenly; a constant becomes zeros."""
+    step = max(1, round((channel.size / _SAMPLES) ** (1 / 3)))
+    values = channel[tuple(slice(None, None, max(1, min(step, n // 32))) for n in channel.shape)]
+    values = values[np.isfinite(values)].astype(np.float32)
+    if values.size == 0:
+        return Normaliser(None, None, 0.0, 0.0, divide=False)
+    if plan.low is not None and float(values.min()) < HOUNSFIELD_BELOW:
+        values = np.clip(values, plan.low, plan.high)
+    low, high = (float(value) for value in np.percentile(values, RANGE_PERCENTILES))
+    if not low < high:  # mostly air, as a small structure alone: what there is decides
+        low, high = float(values.min()), float(values.max())
+    return Normaliser(low, high, low, 1.0 / (high - low) if low < high else 0.0, divide=False)
 
 
 def normalise(channel: NDArray[Any], plan: ChannelPlan) -> NDArray[np.float32]:

@@ -12,25 +12,27 @@ from torch import Tensor, nn
 class WeightAverage:
     """``average <- d average + (1 - d) weights`` after every step, with d growing towards ``decay``.
 
-    d is min(decay, (1 + n) / (10 + n)) at the n-th update, so that early weights are soon forgotten.
+    What batch normalisation has counted is averaged likewise: it belongs to the weights it was counted
+    with. d is min(decay, (1 + n) / (10 + n)) at the n-th update, so that early weights are soon forgotten.
     A decay of 0 follows the weights exactly.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self._module, self._decay, self._updates = module, decay, 0
-        self._values = [p.detach().clone() for p in module.parameters()]
+        self._decay, self._updates = decay, 0
+        self._tensors = [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]
+        self._values = [p.detach().clone() for p in self._tensors]
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the module's present weights."""
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
-        torch._foreach_lerp_(self._values, list(self._module.parameters()), 1 - decay)
+        torch._foreach_lerp_(self._values, self._tensors, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The module with the averaged weights; its own come back afterwards."""
-        own = [p.detach().clone() for p in self._module.parameters()]
+        own = [p.detach().clone() for p in self._tensors]
         self._copy(self._values)
         try:
             yield
@@ -52,5 +54,5 @@ class WeightAverage:
 
     @torch.no_grad()
     def _copy(self, values: list[Tensor]) -> None:
-        for parameter, value in zip(self._module.parameters(), values, strict=True):
+        for parameter, value in zip(self._tensors, values, strict=True):
             parameter.copy_(value)

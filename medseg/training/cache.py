@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from medseg.errors import InputRefused
-from medseg.io import files
+from medseg.io import files, read_labels
 from medseg.plans import Plan
 from medseg.preprocess import prepare, prepare_labels
 from medseg.training.dataset import Case
 from medseg.training.fingerprint import read_case
+from medseg.training.synthesis.generator import Synthesiser, tissue_map
 
 Progress = Callable[[str, int, int], None]
 _LOCATIONS_PER_CLASS = 5_000
@@ -28,6 +30,9 @@ _LOCATIONS_PER_CLASS = 5_000
 class CachedCase:
     """A preprocessed case: ``image`` float32 (C, x, y, z), ``classes`` uint8 (x, y, z), both memory-mapped,
     and for each foreground class that occurs some of its voxels, (n, 3).
+
+    Where the plan makes its images, ``image`` has no channel, ``classes`` are tissues (positions in
+    ``plan.synthesis.tissues``), and there are no locations.
     """
 
     id: str
@@ -56,19 +61,39 @@ def build_cache(
 
 
 def _preprocess(case: Case, plan: Plan, place: Path) -> None:
-    volume, label_map = read_case(case, plan.label_set)
     try:
-        image = prepare(volume, plan).data
-        classes = prepare_labels(label_map, plan)
+        image, classes = _arrays(case, plan)
     except InputRefused as error:
         raise InputRefused(f"case {case.id!r}: {error}", code=error.code, path=case.label) from error
     shutil.rmtree(place, ignore_errors=True)  # what an interrupted run left half done
     place.mkdir(parents=True)
     np.save(place / "image.npy", np.ascontiguousarray(image))
     np.save(place / "classes.npy", np.ascontiguousarray(classes))
-    locations: dict[str, Any] = {str(c): v for c, v in _locations(classes, len(plan.class_ids)).items()}
+    counted = 0 if plan.synthesis is not None else len(plan.class_ids)
+    locations: dict[str, Any] = {str(c): v for c, v in _locations(classes, counted).items()}
     np.savez(place / "locations.npz", **locations)
     files.write_text(place / "done", "complete\n")
+
+
+def _arrays(case: Case, plan: Plan) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    if plan.synthesis is not None:
+        tissues = tissue_map(read_labels(case.label), plan)
+        return np.zeros((0, *tissues.shape), np.float32), tissues
+    volume, label_map = read_case(case, plan.label_set)
+    return prepare(volume, plan).data, prepare_labels(label_map, plan)
+
+
+def made_cases(cases: Sequence[CachedCase], plan: Plan, each: int = 2) -> list[CachedCase]:
+    """Of every case of tissues ``each`` made patches with their classes, the same ones every time."""
+    made = []
+    for number, case in enumerate(cases):
+        synthesiser = Synthesiser([case.classes], plan, torch.device("cpu"))
+        for n in range(each):
+            images, classes = synthesiser.batch(number * each + n, count=1)
+            made.append(
+                CachedCase(f"{case.id}-{n}", images[0].numpy(), classes[0].numpy().astype(np.uint8), {})
+            )
+    return made
 
 
 def _open(case_id: str, place: Path) -> CachedCase:
@@ -97,6 +122,8 @@ def _locations(classes: NDArray[np.uint8], count: int) -> dict[int, NDArray[np.i
 def _key(case: Case, plan: Plan) -> str:
     files = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in (*case.images, case.label)]
     shaping = plan.model_dump(mode="json", include={"dimensions", "channels", "labels", "grid"})
+    if plan.synthesis is not None:
+        shaping["tissues"] = [tissue.value for tissue in plan.synthesis.tissues]
     text = json.dumps([1, files, shaping], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,7 +1,8 @@
 """A training dataset on disk: which cases, which files, which labels. No voxels are read here.
 
-Four layouts are understood: a Medical Segmentation Decathlon folder, an nnU-Net v2 raw folder,
-``images/`` beside ``labels/``, and a CSV or JSON list.
+Five layouts are understood: a Medical Segmentation Decathlon folder, an nnU-Net v2 raw folder,
+``images/`` beside ``labels/``, a CSV or JSON list, and label maps without images beside a ``labels.csv``
+(`medseg.training.label_maps`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,16 @@ from medseg.errors import InputRefused, NotFound
 from medseg.io import files
 from medseg.labels import LabelSet
 
+Progress = Callable[[str, int, int], None]
+
 _CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's ending of a case's second, third ... image
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case: its id, one image file per channel in channel order, its label file."""
+    """One case: its id, one image file per channel in channel order (none: images are made), its label
+    file.
+    """
 
     id: str
     images: tuple[Path, ...]
@@ -59,13 +65,17 @@ def read_dataset(path: Path | str) -> Dataset:
         dataset = _read_list(path)
     elif (path / "dataset.json").is_file():
         dataset = _read_dataset_json(path)
+    elif (path / "labels.csv").is_file():
+        from medseg.training.label_maps import read_label_maps
+
+        dataset = read_label_maps(path)
     elif (path / "images").is_dir() and (path / "labels").is_dir():
         dataset = _read_folders(path)
     else:
         raise InputRefused(
             f"{path}: not a dataset that medseg knows. Expected one of: a folder with dataset.json (Medical "
-            f"Segmentation Decathlon, nnU-Net v2), a folder with images/ and labels/, or a CSV/JSON list of "
-            f"image and label paths",
+            f"Segmentation Decathlon, nnU-Net v2), a folder with images/ and labels/, label maps beside a "
+            f"labels.csv, or a CSV/JSON list of image and label paths",
             code="unknown-layout",
             path=path,
         )

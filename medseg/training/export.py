@@ -11,17 +11,15 @@ import numpy as np
 from torch import nn
 
 from medseg.inference.flips import Forward
-from medseg.io import read
 from medseg.models import ModelBundle, save_bundle
 from medseg.networks import tensors_of
 from medseg.plans import Plan
 from medseg.quality import fit_scope
 from medseg.training.dataset import Case
-from medseg.training.fingerprint import read_case
+from medseg.training.scans import scan_of
 from medseg.training.onnx_export import onnx_builder
 from medseg.training.splits import Split
 from medseg.training.validation import CaseScore, label_means, mean_of, score_native
-from medseg.volume import Volume
 
 Progress = Callable[[str, int, int], None]
 
@@ -56,8 +54,15 @@ class TrainingFacts:
 
 
 def half_precision(module: nn.Module) -> dict[str, Any]:
-    """The network's tensors rounded to float16, as a bundle keeps them."""
-    return {name: value.astype(np.float16) for name, value in tensors_of(module).items()}
+    """The network's tensors as a bundle keeps them: kernels rounded to float16, vectors in float32.
+
+    Biases and what batch normalisation has counted weigh next to nothing, and a variance may lie far below
+    what float16 can hold.
+    """
+    return {
+        name: value.astype(np.float16) if value.ndim > 1 else value.astype(np.float32)
+        for name, value in tensors_of(module).items()
+    }
 
 
 def score_all(
@@ -82,7 +87,7 @@ def export_bundle(
     scores: dict[str, list[CaseScore]],
 ) -> ModelBundle:
     """Write the bundle: weights, ONNX, scope learnt from the training scans, card, licence."""
-    volumes = (_volume(case) for case in split.training)
+    volumes = (scan_of(case, plan)[0] for case in split.training)
     scope = fit_scope(
         volumes, plan, plan.card.description or f"scans like those of dataset {facts.dataset!r}"
     )
@@ -146,10 +151,6 @@ def model_card(plan: Plan, training: dict[str, Any], scores: dict[str, Any]) -> 
         ]
     lines += ["## Limits", "", plan.card.limits, ""]
     return "\n".join(lines)
-
-
-def _volume(case: Case) -> Volume:
-    return read(case.images[0]) if len(case.images) == 1 else read_case(case)[0]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -26,14 +26,13 @@ from medseg.errors import MedsegError
 from medseg.inference.flips import Forward
 from medseg.networks import build_network
 from medseg.plans import Plan
-from medseg.training.augment import augment
 from medseg.training.average import WeightAverage
+from medseg.training.batches import open_batches, step_seed
 from medseg.training.cache import CachedCase
 from medseg.training.checkpoints import BEST, LAST, load_checkpoint, save_checkpoint
 from medseg.training.clock import Clock, learning_rate
 from medseg.training.logs import RunLog
 from medseg.training.losses import build_loss
-from medseg.training.sampling import Prefetcher
 from medseg.training.validation import label_means, mean_of, score_cached
 
 
@@ -79,10 +78,12 @@ def fit(
     """
     torch.manual_seed(plan.schedule.seed)
     module = build_network(plan)
-    optimiser = _optimiser(module, plan)
+    layout = _memory_format(plan, fabric.device)
+    module.to(device=fabric.device, memory_format=layout)  # before the optimiser, which keeps what it sees
+    optimiser = _optimiser(module, plan, fabric.device)
     model, optimiser = fabric.setup(module, optimiser)
     average = WeightAverage(module, plan.schedule.ema_decay)
-    loss_of = build_loss(plan.loss)
+    loss_of = build_loss(plan)
     step, done, best = 0, 0.0, -1.0
     last = settings.run / "checkpoints" / LAST
     if settings.resume and last.is_file():
@@ -93,12 +94,11 @@ def fit(
         step, done, best = state["step"], state["fraction"], state["best"]
     clock = Clock(plan.schedule.steps, settings.seconds, done)
     fraction = _agreed(fabric, clock.fraction(step), settings)
-    generator = torch.Generator(device=fabric.device)
     dice: dict[str, float | None] = {}
 
     with (
         _log(fabric, plan, settings, step) as log,
-        Prefetcher(training, plan, fabric.global_rank) as batches,
+        open_batches(training, plan, fabric.device, fabric.global_rank) as batches,
         _interrupts() as interrupted,
     ):
         model.train()
@@ -107,12 +107,11 @@ def fit(
             rate = learning_rate(plan.optimiser, step, fraction)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            seed = np.random.SeedSequence((plan.schedule.seed, step, fabric.global_rank)).generate_state(1)
-            torch.manual_seed(int(seed[0]))  # dropout
-            generator.manual_seed(int(seed[0]))
-            images, classes = (fabric.to_device(torch.from_numpy(part)) for part in batches.batch(step))
-            images, classes = augment(images, classes, plan, generator)
-            loss = loss_of(model(images), classes)
+            torch.manual_seed(step_seed(plan, step, fabric.global_rank))  # dropout
+            images, classes = batches.batch(step, fraction)
+            images = images.contiguous(memory_format=layout)
+            coarse = {"finest": 1} if fraction < plan.schedule.coarse_until else {}
+            loss = loss_of(model(images, **coarse), classes)
             fabric.backward(loss)
             fabric.clip_gradients(
                 model, optimiser, max_norm=plan.optimiser.gradient_clip, error_if_nonfinite=False
@@ -206,8 +205,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train()
 
 
-def _optimiser(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+def _memory_format(plan: Plan, device: torch.device) -> torch.memory_format:
+    """Channels last on a GPU, whose convolutions want them so; elsewhere as ever."""
+    if device.type != "cuda":
+        return torch.contiguous_format
+    torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    torch.backends.cuda.matmul.allow_tf32 = True
+    return torch.channels_last if plan.dimensions == 2 else torch.channels_last_3d
+
+
+def _optimiser(module: nn.Module, plan: Plan, device: torch.device) -> torch.optim.Optimizer:
     how = plan.optimiser
+    fused = True if device.type == "cuda" else None
     if how.name == "sgd":
         return torch.optim.SGD(
             module.parameters(),
@@ -215,8 +224,11 @@ def _optimiser(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
             momentum=0.99,
             nesterov=True,
             weight_decay=how.weight_decay,
+            fused=fused,
         )
-    return torch.optim.AdamW(module.parameters(), how.learning_rate, weight_decay=how.weight_decay)
+    return torch.optim.AdamW(
+        module.parameters(), how.learning_rate, weight_decay=how.weight_decay, fused=fused
+    )
 
 
 @contextmanager

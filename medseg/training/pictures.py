@@ -11,7 +11,7 @@ from medseg.plans import Plan
 from medseg.report import curves_png, overlays_png
 from medseg.training.dataset import Case
 from medseg.training.devices import Device
-from medseg.training.fingerprint import read_case
+from medseg.training.scans import scan_of
 from medseg.training.fit import evaluating, forward_of
 from medseg.training.logs import SCORES, STEPS, read_rows
 from medseg.training.splits import Split
@@ -33,7 +33,7 @@ def draw_pictures(
     pictures = []
     with evaluating(module):
         for case in chosen:
-            volume, reference = read_case(case, plan.label_set)
+            volume, reference = scan_of(case, plan)
             predicted = score_native(case, plan, forward)[1]
             found = LabelMap(predicted, volume.geometry, plan.label_set)
             pictures.append((case.id, volume, reference, found))

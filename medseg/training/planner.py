@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medseg.labels import LabelSet
-from medseg.plans import ChannelPlan, ChannelStatistics, Fingerprint, labels_as_specs
+from medseg.plans import ChannelPlan, ChannelStatistics, Fingerprint, SynthesisPlan, labels_as_specs
 
 PerStage = tuple[tuple[int, ...], ...]
 
@@ -59,6 +59,26 @@ def propose(
         },
         "inference": {"mirror_axes": flip_axes(labels, dimensions)},
         "fingerprint": fingerprint.model_dump(),
+    }
+
+
+def propose_synthesis(proposed: dict[str, Any], labels: LabelSet, synthesis: SynthesisPlan) -> dict[str, Any]:
+    """What differs where images are made from label maps: they are always 0 to 1, and sides are learnt once.
+
+    The network does its work from half the resolution on, since a made image is only as sharp as its labels.
+    """
+    stages = len(proposed["network"]["features"])
+    return {
+        "channels": [{"name": "image", "normalisation": "range"}],
+        "network": {
+            "name": "stem_unet",
+            "kernel_sizes": [],
+            "paired_sides": bool(labels.pairs),
+            "deep_supervision": min(2, stages - 2),
+        },
+        "synthesis": synthesis.model_copy(
+            update={"flip": not labels.one_sided_ids and bool(proposed["augmentation"]["flip_axes"])}
+        ).model_dump(mode="json"),
     }
 
 

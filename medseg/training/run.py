@@ -26,7 +26,7 @@ from medseg.io import files
 from medseg.models import ModelBundle
 from medseg.networks import build_network, load_tensors
 from medseg.plans import Plan, read_plan
-from medseg.training.cache import build_cache
+from medseg.training.cache import build_cache, made_cases
 from medseg.training.checkpoints import BEST, LAST, load_checkpoint
 from medseg.training.dataset import Dataset, read_dataset
 from medseg.training.devices import Device, choose_device
@@ -34,9 +34,10 @@ from medseg.training.empty_rule import check_empty_rule, propose_empty_rule
 from medseg.training.export import TrainingFacts, export_bundle, half_precision, score_all
 from medseg.training.fingerprint import take_fingerprint
 from medseg.training.fit import FitSettings, OnStatus, Status, evaluating, fit, forward_of
+from medseg.training.label_maps import fingerprint_of_maps, synthesis_of
 from medseg.training.logs import STEPS, read_rows
 from medseg.training.pictures import draw_pictures
-from medseg.training.planner import propose
+from medseg.training.planner import propose, propose_synthesis
 from medseg.training.recipes import merged, parse_overrides, read_recipe
 from medseg.training.splits import Fold, Split, set_aside, split
 from medseg.training.validation import CaseScore
@@ -221,6 +222,8 @@ def _fit_in_process(
     cache = settings.run / "cache"
     training = build_cache(parts.training, the_plan, cache)
     validation = build_cache(parts.validation, the_plan, cache)
+    if the_plan.synthesis is not None:
+        validation = made_cases(validation, the_plan)
     if settings.seconds is not None:  # starting a process takes seconds too; its monotonic clock is its own
         settings = replace(settings, seconds=settings.seconds - (time.time() - launched))
     fit(fabric, the_plan, training, validation, settings, on_status)
@@ -233,15 +236,21 @@ def _layers(config: str | Path | None, overrides: Sequence[str]) -> dict[str, An
 
 def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Progress | None) -> Plan:
     kept, _ = set_aside(dataset.cases, _hold_back_every(layers))
-    fingerprint, labels = take_fingerprint(dataset, kept, progress)
+    from_maps = dataset.layout == "label-maps"
+    describe = fingerprint_of_maps if from_maps else take_fingerprint
+    fingerprint, labels = describe(dataset, kept, progress)
     proposed = propose(
         fingerprint, labels, dataset.name, memory_bytes=device.memory_bytes, on_gpu=device.kind == "cuda"
     )
+    if from_maps:
+        proposed = merged(proposed, propose_synthesis(proposed, labels, synthesis_of(dataset)))
     the_plan = Plan.checked(merged(proposed, layers), "plan")
     given = layers.get("inference", {})
     if "mirror_axes" not in given:  # test-time augmentation flips only what training flips
         the_plan = _with_inference(the_plan, mirror_axes=the_plan.augmentation.flip_axes)
     _refuse_unsafe_flips(the_plan)
+    if from_maps:
+        return the_plan
     if "empty" in given:
         check_empty_rule(the_plan, kept, progress)
         return the_plan

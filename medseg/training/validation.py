@@ -15,7 +15,7 @@ from medseg.plans import Plan
 from medseg.preprocess import prepare, restore
 from medseg.training.cache import CachedCase
 from medseg.training.dataset import Case
-from medseg.training.fingerprint import read_case
+from medseg.training.scans import scan_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def score_cached(case: CachedCase, plan: Plan, forward: Forward) -> CaseScore:
 
 def score_native(case: Case, plan: Plan, forward: Forward) -> tuple[CaseScore, NDArray[np.uint16]]:
     """Dice on the scan's own grid against the label file as it is, and the predicted ids (I, J, K)."""
-    volume, reference = read_case(case, plan.label_set)
+    volume, reference = scan_of(case, plan)
     prepared = prepare(volume, plan)
     logits = restore(predict_logits(prepared.data, plan, forward), prepared.geometry, prepared.native)
     predicted = np.array(plan.class_ids, np.uint16)[logits.argmax(0)]

@@ -1,0 +1,177 @@
+"""A U-Net that does its work from half resolution on: a strided stem, residual stages, a light full resolution.
+
+At full resolution a U-Net spends most of its time and memory on its thinnest features. Here the first
+convolution already steps, and one light block after the last enlargement draws the borders. Batch
+normalisation folds into the convolutions for inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medseg.errors import PlanInvalid
+from medseg.networks.sides import PairedSides
+from medseg.plans import Plan
+
+Step = tuple[int, ...]
+
+
+class StemUNet(nn.Module):
+    """Logits (B, K, *size) from images (B, C, *size).
+
+    In training a list: full resolution, then half, quarter ... as many as ``heads``. With ``sides`` those
+    have the channels that `PairedSides` describes; in evaluation the logits always have one per class.
+    """
+
+    def __init__(
+        self,
+        dimensions: int,
+        channels: int,
+        classes: int,
+        features: Sequence[int],
+        strides: Sequence[Step],
+        heads: int,
+        sides: PairedSides | None,
+    ) -> None:
+        super().__init__()
+        self.sides = sides
+        outputs = classes if sides is None else sides.channels
+        down, up, merge = [], [], []
+        before = channels
+        for width, stride in zip(features[1:], strides[1:], strict=True):
+            down.append(
+                nn.Sequential(_normed(dimensions, before, width, stride), _Residual(dimensions, width))
+            )
+            before = width
+        for coarse, fine, stride in zip(
+            features[:1:-1], features[-2:0:-1], list(strides)[:1:-1], strict=True
+        ):
+            up.append(_enlarge(dimensions, coarse, fine, stride))
+            merge.append(
+                nn.Sequential(
+                    _normed(dimensions, 2 * fine, fine, _ones(dimensions)), _normed(dimensions, fine, fine)
+                )
+            )
+        self.down, self.up, self.merge = nn.ModuleList(down), nn.ModuleList(up), nn.ModuleList(merge)
+        self.full = nn.Sequential(
+            _enlarge(dimensions, 2 * features[1], features[0], strides[1]),
+            _norm(dimensions, features[0]),
+            _activation(),
+            _normed(dimensions, features[0], features[0]),
+        )
+        widths = features[: 1 + heads]
+        convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
+        self.heads = nn.ModuleList(convolution(width, outputs, 1) for width in widths)
+        _initialise(self)
+
+    def forward(self, x: Tensor, finest: int = 0) -> Tensor | list[Tensor]:
+        """``finest`` leaves out the heads before it, and what only they need (training only)."""
+        skips = []
+        for stage in self.down:
+            x = stage(x)
+            skips.append(x)
+        decoded = [x]
+        for enlarge, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
+            decoded.append(merge(torch.cat([enlarge(decoded[-1]), skip], 1)))
+        finest_first = decoded[::-1]
+        if not self.training:
+            logits: Tensor = self.heads[0](self._at_full(finest_first[0], skips[0]))
+            return logits if self.sides is None else self.sides.expand(logits)
+        results = []
+        if finest == 0:
+            results.append(self.heads[0](self._at_full(finest_first[0], skips[0])))
+        for number, head in enumerate(self.heads):
+            if number >= max(1, finest):
+                results.append(head(finest_first[number - 1]))
+        return results
+
+    def _at_full(self, decoded: Tensor, skip: Tensor) -> Tensor:
+        features: Tensor = self.full(torch.cat([decoded, skip], 1))
+        return features
+
+
+class _Residual(nn.Module):
+    """Two convolutions whose result is added to their input (He et al., CVPR 2016)."""
+
+    def __init__(self, dimensions: int, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _normed(dimensions, width, width),
+            _convolution(dimensions, width, width, _ones(dimensions)),
+            _norm(dimensions, width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.leaky_relu(x + self.body(x), 0.01, inplace=True)
+
+
+def build_stem_unet(plan: Plan) -> nn.Module:
+    """The network of a plan: ``features[0]`` are those of full resolution, the rest those of the stages.
+
+    Raises
+    ------
+    PlanInvalid
+        If the plan asks for what this network does not have: fewer than three stages, a first stride,
+        kernels of other sizes, dropout.
+    """
+    net, dimensions = plan.network, plan.dimensions
+    if len(net.features) < 3:
+        raise PlanInvalid(f"network.features: {len(net.features)} stages, a stem_unet needs at least 3")
+    if any(step != 1 for step in net.strides[0]):
+        raise PlanInvalid(f"network.strides: the first is {net.strides[0]}, expected ones: it is the image's")
+    if any(size != 3 for kernel in net.kernel_sizes for size in kernel) or net.dropout:
+        raise PlanInvalid("network: a stem_unet has kernels of 3 and no dropout; leave both out")
+    if net.paired_sides and plan.regions:
+        raise PlanInvalid("network.paired_sides: regions overlap and have no sides; leave one of both out")
+    return StemUNet(
+        dimensions,
+        len(plan.channels),
+        len(plan.output_names),
+        net.features,
+        net.strides,
+        net.deep_supervision,
+        PairedSides.of(plan) if net.paired_sides else None,
+    )
+
+
+def _normed(dimensions: int, before: int, after: int, stride: Step | None = None) -> nn.Sequential:
+    return nn.Sequential(
+        _convolution(dimensions, before, after, stride or _ones(dimensions)),
+        _norm(dimensions, after),
+        _activation(),
+    )
+
+
+def _convolution(dimensions: int, before: int, after: int, stride: Step) -> nn.Module:
+    kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
+    return kind(before, after, 3, stride=stride, padding=1, bias=False)
+
+
+def _enlarge(dimensions: int, before: int, after: int, stride: Step) -> nn.Module:
+    kind = nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
+    return kind(before, after, stride, stride=stride, bias=False)
+
+
+def _norm(dimensions: int, width: int) -> nn.Module:
+    kind = nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm3d
+    norm = kind(width)
+    norm.num_batches_tracked = None  # only a momentum of None needs the count; a weight file holds floats
+    return norm
+
+
+def _activation() -> nn.Module:
+    return nn.LeakyReLU(0.01, inplace=True)
+
+
+def _ones(dimensions: int) -> Step:
+    return (1,) * dimensions
+
+
+def _initialise(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d) and module.bias is None:
+            nn.init.kaiming_normal_(module.weight, 0.01, mode="fan_out", nonlinearity="leaky_relu")
