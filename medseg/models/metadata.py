@@ -15,7 +15,7 @@ from medseg.plans import Plan
 _SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 )
-_RANGES = {"zscore": [-10.0, 10.0], "window": [-10.0, 10.0], "unit": [0.0, 1.0]}
+_RANGES = {"zscore": [-10.0, 10.0], "window": [-10.0, 10.0], "unit": [0.0, 1.0], "range": [0.0, 1.0]}
 
 
 def monai_metadata(plan: Plan, scope: Scope) -> dict[str, Any]:

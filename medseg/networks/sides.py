@@ -28,7 +28,7 @@ class PairedSides(nn.Module):
     side: Tensor
     expansion: Tensor
 
-    def __init__(self, merged: list[int], side: list[float]) -> None:
+    def __init__(self, merged: list[int], side: list[float], dimensions: int) -> None:
         super().__init__()
         self.channels = max(merged) + 2
         self.register_buffer("merged", torch.tensor(merged), persistent=False)
@@ -36,7 +36,7 @@ class PairedSides(nn.Module):
         # A convolution of kernel 1 that copies a structure's logit to its sides and adds the side's logarithm.
         matrix = functional.one_hot(torch.tensor(merged), self.channels + 1).float()
         matrix[:, -2], matrix[:, -1] = torch.tensor(side).clamp(min=0), (-torch.tensor(side)).clamp(min=0)
-        self.register_buffer("expansion", matrix)
+        self.register_buffer("expansion", matrix.reshape(*matrix.shape, *[1] * dimensions))
 
     @classmethod
     def of(cls, plan: Plan) -> PairedSides:
@@ -56,7 +56,7 @@ class PairedSides(nn.Module):
         channel = {label: number for number, label in enumerate(structures)}
         merged = [channel[left_of.get(label, label)] for label in plan.class_ids]
         side = [side_of.get(label, 0.0) for label in plan.class_ids]
-        return cls(merged, side)
+        return cls(merged, side, plan.dimensions)
 
     def expand(self, logits: Tensor) -> Tensor:
         """Logits (B, M + 1, *size) to (B, K, *size), whose softmax is the product above."""
@@ -65,4 +65,4 @@ class PairedSides(nn.Module):
         # log p(right) = log p(left) - s, so that both come from one logarithm.
         known = torch.cat([logits[:, :-1], log_left, log_left - apart], 1)
         convolve = functional.conv2d if logits.ndim == 4 else functional.conv3d
-        return convolve(known, self.expansion.reshape(*self.expansion.shape, *[1] * (logits.ndim - 2)))
+        return convolve(known, self.expansion)

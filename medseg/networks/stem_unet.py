@@ -1,8 +1,8 @@
-"""A U-Net that does its work from half resolution on: a strided stem, residual stages, a light full resolution.
+"""A U-Net that works from half resolution on: a strided stem, residual stages, a light full resolution.
 
 At full resolution a U-Net spends most of its time and memory on its thinnest features. Here the first
-convolution already steps, and one light block after the last enlargement draws the borders. Batch
-normalisation folds into the convolutions for inference.
+convolution already steps; the logits of half resolution are enlarged, and one light block of full resolution
+adds what they lack at the borders. Batch normalisation folds into the convolutions for inference.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class StemUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.sides = sides
+        self._supervised = heads > 0
         outputs = classes if sides is None else sides.channels
         down, up, merge = [], [], []
         before = channels
@@ -63,10 +64,14 @@ class StemUNet(nn.Module):
             _activation(),
             _normed(dimensions, features[0], features[0]),
         )
-        widths = features[: 1 + heads]
         convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
-        self.heads = nn.ModuleList(convolution(width, outputs, 1) for width in widths)
+        self.head = convolution(features[0], outputs, 1)
+        self.coarse_head = convolution(features[1], outputs, 1)
+        self.deep_supervision_heads = nn.ModuleList(
+            convolution(width, outputs, 1) for width in features[2 : 1 + heads]
+        )
         _initialise(self)
+        nn.init.zeros_(self.head.weight)  # full resolution begins with what half resolution knows
 
     def forward(self, x: Tensor, finest: int = 0) -> Tensor | list[Tensor]:
         """``finest`` leaves out the heads before it, and what only they need (training only)."""
@@ -79,19 +84,24 @@ class StemUNet(nn.Module):
             decoded.append(merge(torch.cat([enlarge(decoded[-1]), skip], 1)))
         finest_first = decoded[::-1]
         if not self.training:
-            logits: Tensor = self.heads[0](self._at_full(finest_first[0], skips[0]))
+            logits = self._at_full(finest_first[0], skips[0])
             return logits if self.sides is None else self.sides.expand(logits)
         results = []
         if finest == 0:
-            results.append(self.heads[0](self._at_full(finest_first[0], skips[0])))
-        for number, head in enumerate(self.heads):
-            if number >= max(1, finest):
+            results.append(self._at_full(finest_first[0], skips[0]))
+        for number, head in enumerate(self._lower_heads(), start=1):
+            if number >= finest:
                 results.append(head(finest_first[number - 1]))
         return results
 
+    def _lower_heads(self) -> list[nn.Module]:
+        return [self.coarse_head, *self.deep_supervision_heads] if self._supervised else []
+
     def _at_full(self, decoded: Tensor, skip: Tensor) -> Tensor:
-        features: Tensor = self.full(torch.cat([decoded, skip], 1))
-        return features
+        logits: Tensor = self.head(self.full(torch.cat([decoded, skip], 1)))
+        coarse = self.coarse_head(decoded)
+        mode = "bilinear" if coarse.ndim == 4 else "trilinear"
+        return logits + functional.interpolate(coarse, size=logits.shape[2:], mode=mode)
 
 
 class _Residual(nn.Module):
@@ -158,9 +168,7 @@ def _enlarge(dimensions: int, before: int, after: int, stride: Step) -> nn.Modul
 
 def _norm(dimensions: int, width: int) -> nn.Module:
     kind = nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm3d
-    norm = kind(width)
-    norm.num_batches_tracked = None  # only a momentum of None needs the count; a weight file holds floats
-    return norm
+    return kind(width)
 
 
 def _activation() -> nn.Module:

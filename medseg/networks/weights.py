@@ -49,8 +49,12 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, NDArray[Any]]) -> Non
 
 
 def _first_names(state: Mapping[str, torch.Tensor]) -> list[str]:
-    """The first name of each distinct tensor; ``keep_vars`` keeps their identity."""
+    """The first name of each distinct tensor of floats; ``keep_vars`` keeps their identity.
+
+    Whole numbers (how many batches a normalisation has seen) are no weights.
+    """
     first: dict[int, str] = {}
     for name, tensor in state.items():
-        first.setdefault(id(tensor), name)
+        if tensor.is_floating_point():
+            first.setdefault(id(tensor), name)
     return list(first.values())

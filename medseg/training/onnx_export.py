@@ -19,6 +19,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnxscript import optimizer
 from torch import nn
 
 from medseg.errors import MedsegError
@@ -71,11 +72,34 @@ def _traced(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> 
             dynamic_shapes=[sizes],
             opset_version=_OPSET,
             verbose=False,
+            optimize=not _has_batch_norm(network),
         )
     if program is None:
         raise MedsegError("torch.onnx.export gave no program")
+    if _has_batch_norm(network):
+        # The whole optimiser folds normalisation into the weights, which then are not the bundle's. What it
+        # does to shapes and constants is needed all the same; a runtime folds the rest on loading.
+        optimizer.fold_constants(program.model)
+        optimizer.remove_unused_nodes(program.model)
     proto: onnx.ModelProto = program.model_proto
+    _drop_biases_of_zeros(proto.graph)
     return proto
+
+
+def _drop_biases_of_zeros(graph: onnx.GraphProto) -> None:
+    """Of convolutions: torch's exporter gives those without a bias one of zeros, in a shape that ONNX forbids."""
+    zeros = {one.name for one in graph.initializer if not numpy_helper.to_array(one).any()}
+    dropped = set()
+    for node in graph.node:
+        if node.op_type in ("Conv", "ConvTranspose") and len(node.input) == 3 and node.input[2] in zeros:
+            dropped.add(node.input.pop())
+    kept = [one for one in graph.initializer if one.name not in dropped]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _has_batch_norm(network: nn.Module) -> bool:
+    return any(isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d) for module in network.modules())
 
 
 def _share_weights(model: onnx.ModelProto, tensors: dict[str, NDArray[Any]], safetensors: Path) -> None:

@@ -62,7 +62,7 @@ def synthetic_scan(
         raise UsageError(f"contrast {contrast!r}: expected random, {', '.join(names)}")
     draws = Draws.seeded(1, seed, torch.device("cpu"))
     grid = network_geometry(label_map.geometry, plan.grid)
-    tissues = torch.from_numpy(tissue_map(label_map, plan))
+    tissues = torch.from_numpy(np.ascontiguousarray(tissue_map(label_map, plan)))
     spacing = tuple(float(value) for value in grid.spacing)
     if deform:
         tissues = _deformed(tissues, spacing, plan, draws)
