@@ -295,6 +295,12 @@ class SynthesisPlan(_Strict):
             raise ValueError("tissues: a value occurs twice")
         if len(values) > 256:
             raise ValueError(f"tissues: {len(values)} values, at most 256 are supported")
+        if TissueSpec(value=0, intensity=0, segment=0) not in self.tissues:
+            raise ValueError("tissues: expected air, which is value 0, intensity 0, segment 0")
+        for name in ("scale", "deformation_spacing_mm", "coarse_mm", "slices_mm"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} {(low, high)}: expected a range of numbers above 0")
         if self.random_weight + sum(contrast.weight for contrast in self.contrasts.values()) <= 0:
             raise ValueError("contrasts: all weights are 0")
         return self
@@ -416,18 +422,14 @@ class Plan(_Strict):
             if files.count(file) > 1:
                 raise ValueError(f"total {total.name!r}: another total has this name, or one too like it")
         if self.synthesis is not None:
-            made = {tissue.segment for tissue in self.synthesis.tissues} - {0}
-            if made != ids:
-                raise ValueError(
-                    f"synthesis.tissues: their segments {sorted(made)} are not the labels {sorted(ids)}"
-                )
-            if d != 3 or len(self.channels) != 1:
-                raise ValueError("synthesis: expected 3 dimensions and one channel")
+            self._check_synthesis(self.synthesis)
         if self.schedule.coarse_until > 0 and not (net.name == "stem_unet" and net.deep_supervision):
             raise ValueError(
-                "schedule.coarse_until: only network stem_unet with deep_supervision trains lower resolutions "
-                "alone"
+                "schedule.coarse_until: only network stem_unet with deep_supervision trains lower "
+                "resolutions alone"
             )
+        if net.paired_sides and net.name != "stem_unet":
+            raise ValueError(f"network.paired_sides: stem_unet has them, {net.name} does not; leave it out")
         if self.inference.empty is not None and self.inference.empty.channel >= len(self.channels):
             raise ValueError(
                 f"inference.empty.channel {self.inference.empty.channel}: there are {len(self.channels)} "
@@ -447,6 +449,31 @@ class Plan(_Strict):
         Without regions these are the network's output channels, in this order.
         """
         return (0, *self.label_set.ids)
+
+    def _check_synthesis(self, how: SynthesisPlan) -> None:
+        """Made images are 3D, of one channel in 0..1, on a grid of known spacing whose axis 0 is lateral."""
+        labels = self.label_set
+        made = {tissue.segment for tissue in how.tissues} - {0}
+        if made != set(labels.ids):
+            raise ValueError(
+                f"synthesis.tissues: their segments {sorted(made)} are not the labels {sorted(labels.ids)}"
+            )
+        if unknown := sorted(set(how.strip_labels) - set(labels.ids)):
+            raise ValueError(f"synthesis.strip_labels: {unknown} are not among the labels")
+        if self.dimensions != 3 or [channel.normalisation for channel in self.channels] != ["range"]:
+            raise ValueError("synthesis: expected 3 dimensions and one channel with normalisation range")
+        if self.grid.orientation is None or self.grid.spacing_mm is None:
+            raise ValueError("synthesis: expected grid.orientation RAS and grid.spacing_mm")
+        if how.flip and labels.one_sided_ids:
+            names = ", ".join(labels[label].name for label in labels.one_sided_ids)
+            raise ValueError(f"synthesis.flip would put labels on the wrong side ({names}): turn it off")
+
+    @property
+    def trained_flips(self) -> tuple[int, ...]:
+        """Axes that training flips: those of augmentation, or left to right where it makes its images."""
+        if self.synthesis is None:
+            return self.augmentation.flip_axes
+        return (0,) if self.synthesis.flip else ()
 
     @property
     def output_names(self) -> tuple[str, ...]:

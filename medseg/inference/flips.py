@@ -22,7 +22,7 @@ def usable_mirror_axes(plan: Plan) -> tuple[int, ...]:
     grid). A label that names a side but has no partner, or sided labels on a grid whose axes have no
     anatomical meaning, forbid the flip.
     """
-    trained = set(plan.augmentation.flip_axes)
+    trained = set(plan.trained_flips)
     return flips_that_keep_sides(plan, [axis for axis in plan.inference.mirror_axes if axis in trained])
 
 

@@ -33,7 +33,7 @@ class PairedSides(nn.Module):
         self.channels = max(merged) + 2
         self.register_buffer("merged", torch.tensor(merged), persistent=False)
         self.register_buffer("side", torch.tensor(side), persistent=False)
-        # A convolution of kernel 1 that copies a structure's logit to its sides and adds the side's logarithm.
+        # A convolution of kernel 1: it copies a structure's logit to its sides, adds the side's logarithm.
         matrix = functional.one_hot(torch.tensor(merged), self.channels + 1).float()
         matrix[:, -2], matrix[:, -1] = torch.tensor(side).clamp(min=0), (-torch.tensor(side)).clamp(min=0)
         self.register_buffer("expansion", matrix.reshape(*matrix.shape, *[1] * dimensions))

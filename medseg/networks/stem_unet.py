@@ -7,7 +7,7 @@ adds what they lack at the borders. Batch normalisation folds into the convoluti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,9 @@ class StemUNet(nn.Module):
             convolution(width, outputs, 1) for width in features[2 : 1 + heads]
         )
         _initialise(self)
-        nn.init.zeros_(self.head.weight)  # full resolution begins with what half resolution knows
+        # Full resolution begins with what half resolution knows, and keeps it while that trains alone.
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, finest: int = 0) -> Tensor | list[Tensor]:
         """``finest`` leaves out the heads before it, and what only they need (training only)."""
@@ -157,12 +159,12 @@ def _normed(dimensions: int, before: int, after: int, stride: Step | None = None
 
 
 def _convolution(dimensions: int, before: int, after: int, stride: Step) -> nn.Module:
-    kind = nn.Conv2d if dimensions == 2 else nn.Conv3d
+    kind: Callable[..., nn.Module] = nn.Conv2d if dimensions == 2 else nn.Conv3d
     return kind(before, after, 3, stride=stride, padding=1, bias=False)
 
 
 def _enlarge(dimensions: int, before: int, after: int, stride: Step) -> nn.Module:
-    kind = nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
+    kind: Callable[..., nn.Module] = nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
     return kind(before, after, stride, stride=stride, bias=False)
 
 

@@ -37,7 +37,7 @@ def open_batches(
 ) -> Iterator[Batches]:
     """The batches of a plan for one process."""
     if plan.synthesis is not None:
-        yield _Made(cases, plan, device, rank)
+        yield _Made(cases, plan, plan.synthesis.widen_until, device, rank)
         return
     with Prefetcher(cases, plan, rank) as patches:
         yield _Read(patches, plan, device, rank)
@@ -60,14 +60,14 @@ class _Read:
 class _Made:
     """Images made on the device, where all label maps lie."""
 
-    def __init__(self, cases: Sequence[CachedCase], plan: Plan, device: torch.device, rank: int) -> None:
-        self._plan, self._rank = plan, rank
+    def __init__(
+        self, cases: Sequence[CachedCase], plan: Plan, widen_until: float, device: torch.device, rank: int
+    ) -> None:
+        self._plan, self._widen_until, self._rank = plan, widen_until, rank
         self._synthesiser = Synthesiser([case.classes for case in cases], plan, device)
 
     def batch(self, step: int, fraction: float) -> tuple[Tensor, Tensor]:
-        assert self._plan.synthesis is not None  # noqa: PT018 - `open_batches` saw to it
-        until = self._plan.synthesis.widen_until
-        widening = min(1.0, fraction / until) if until > 0 else 1.0
+        widening = min(1.0, fraction / self._widen_until) if self._widen_until > 0 else 1.0
         return self._synthesiser.batch(step_seed(self._plan, step, self._rank), widening)
 
 

@@ -2,7 +2,7 @@
 
 Five layouts are understood: a Medical Segmentation Decathlon folder, an nnU-Net v2 raw folder,
 ``images/`` beside ``labels/``, a CSV or JSON list, and label maps without images beside a ``labels.csv``
-(`medseg.training.label_maps`).
+(`medseg.training.tissue_tables`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,17 @@ from typing import Any
 from medseg.errors import InputRefused, NotFound
 from medseg.io import files
 from medseg.labels import LabelSet
+from medseg.training.tissue_tables import TABLE, read_label_set
 
-Progress = Callable[[str, int, int], None]
-
+LABEL_MAPS = "label-maps"  # the layout whose images are made
 _CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's ending of a case's second, third ... image
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case: its id, one image file per channel in channel order (none: images are made), its label
-    file.
+    """One case: its id, one image file per channel in order, its label file.
+
+    No image: the label file is a map that images are made from.
     """
 
     id: str
@@ -65,17 +65,15 @@ def read_dataset(path: Path | str) -> Dataset:
         dataset = _read_list(path)
     elif (path / "dataset.json").is_file():
         dataset = _read_dataset_json(path)
-    elif (path / "labels.csv").is_file():
-        from medseg.training.label_maps import read_label_maps
-
-        dataset = read_label_maps(path)
     elif (path / "images").is_dir() and (path / "labels").is_dir():
         dataset = _read_folders(path)
+    elif (path / TABLE).is_file():
+        dataset = _read_label_maps(path)
     else:
         raise InputRefused(
             f"{path}: not a dataset that medseg knows. Expected one of: a folder with dataset.json (Medical "
             f"Segmentation Decathlon, nnU-Net v2), a folder with images/ and labels/, label maps beside a "
-            f"labels.csv, or a CSV/JSON list of image and label paths",
+            f"{TABLE}, or a CSV/JSON list of image and label paths",
             code="unknown-layout",
             path=path,
         )
@@ -151,6 +149,12 @@ def _read_folders(path: Path) -> Dataset:
     names = path / "labels.json"
     labels = _labels(_json(names), path) if names.is_file() else None
     return _dataset(path, "folders", ("image",), (None,), labels, cases)
+
+
+def _read_label_maps(path: Path) -> Dataset:
+    maps = (file for file in path.iterdir() if file.name.endswith(files.EXTENSIONS))
+    cases = [Case(files.stem(file), (), file) for file in maps]
+    return _dataset(path, LABEL_MAPS, ("image",), (None,), read_label_set(path), cases)
 
 
 def _read_list(path: Path) -> Dataset:

@@ -16,8 +16,8 @@ from medseg.networks import tensors_of
 from medseg.plans import Plan
 from medseg.quality import fit_scope
 from medseg.training.dataset import Case
-from medseg.training.scans import scan_of
 from medseg.training.onnx_export import onnx_builder
+from medseg.training.scans import scan_of
 from medseg.training.splits import Split
 from medseg.training.validation import CaseScore, label_means, mean_of, score_native
 

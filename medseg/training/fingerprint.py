@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,18 +60,14 @@ def take_fingerprint(
 
     Shapes and spacings are in the order of the plan's orientation (RAS for 3D, as stored for 2D).
     """
-    spacings, shapes, ids = [], [], set()
+    grids: list[Geometry] = []
+    ids: set[int] = set()
     samples: list[list[NDArray[np.float64]]] = []
     voxels: dict[int, int] = {}
     with_label: dict[int, int] = {}
-    flat, known = [], []
     for number, case in enumerate(cases):
         volume, label_map = read_case(case, dataset.labels)
-        geometry = network_geometry(volume.geometry, GridPlan())
-        spacings.append(geometry.spacing)
-        shapes.append(geometry.shape)
-        flat.append(geometry.shape[2] == 1)
-        known.append(geometry.spacing_known)
+        grids.append(network_geometry(volume.geometry, GridPlan()))
         samples.append(_foreground_samples(volume, label_map, seed=number))
         found, counts = np.unique(label_map.data, return_counts=True)
         for label_id, count in zip(found.tolist(), counts.tolist(), strict=True):
@@ -100,18 +97,11 @@ def take_fingerprint(
     )
     modalities = dataset.modalities if len(names) == len(dataset.modalities) else (None,) * channels
     total = sum(voxels.values())
-    spacing, shape = np.array(spacings), np.array(shapes)
     return (
         Fingerprint(
             cases=len(cases),
-            dimensions=2 if all(flat) else 3,
-            spacing_known=all(known),
-            spacing_median=_triple(np.median(spacing, axis=0)),
-            spacing_min=_triple(spacing.min(axis=0)),
-            spacing_max=_triple(spacing.max(axis=0)),
-            shape_median=_whole_triple(np.median(shape, axis=0)),
-            shape_min=_whole_triple(shape.min(axis=0)),
-            shape_max=_whole_triple(shape.max(axis=0)),
+            dimensions=2 if all(grid.shape[2] == 1 for grid in grids) else 3,
+            **grid_facts(grids),
             channels=tuple(
                 _statistics(names[c], modalities[c], np.concatenate([one[c] for one in samples]))
                 for c in range(channels)
@@ -121,6 +111,20 @@ def take_fingerprint(
         ),
         labels,
     )
+
+
+def grid_facts(grids: Sequence[Geometry]) -> dict[str, Any]:
+    """The fields of a `Fingerprint` that tell of the cases' grids."""
+    spacing, shape = np.array([grid.spacing for grid in grids]), np.array([grid.shape for grid in grids])
+    return {
+        "spacing_known": all(grid.spacing_known for grid in grids),
+        "spacing_median": _triple(np.median(spacing, axis=0)),
+        "spacing_min": _triple(spacing.min(axis=0)),
+        "spacing_max": _triple(spacing.max(axis=0)),
+        "shape_median": _whole_triple(np.median(shape, axis=0)),
+        "shape_min": _whole_triple(shape.min(axis=0)),
+        "shape_max": _whole_triple(shape.max(axis=0)),
+    }
 
 
 def _foreground_samples(volume: Volume, label_map: LabelMap, seed: int) -> list[NDArray[np.float64]]:

@@ -79,7 +79,8 @@ def fit(
     torch.manual_seed(plan.schedule.seed)
     module = build_network(plan)
     layout = _memory_format(plan, fabric.device)
-    module.to(device=fabric.device, memory_format=layout)  # before the optimiser, which keeps what it sees
+    # Before the optimiser, which keeps what it sees. Torch's own type hints lack the layout.
+    module.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
     optimiser = _optimiser(module, plan, fabric.device)
     model, optimiser = fabric.setup(module, optimiser)
     average = WeightAverage(module, plan.schedule.ema_decay)

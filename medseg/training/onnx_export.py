@@ -87,7 +87,7 @@ def _traced(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> 
 
 
 def _drop_biases_of_zeros(graph: onnx.GraphProto) -> None:
-    """Of convolutions: torch's exporter gives those without a bias one of zeros, in a shape that ONNX forbids."""
+    """Those of convolutions: torch's exporter invents them where there is none, in a shape ONNX forbids."""
     zeros = {one.name for one in graph.initializer if not numpy_helper.to_array(one).any()}
     dropped = set()
     for node in graph.node:

@@ -11,9 +11,9 @@ from medseg.plans import Plan
 from medseg.report import curves_png, overlays_png
 from medseg.training.dataset import Case
 from medseg.training.devices import Device
-from medseg.training.scans import scan_of
 from medseg.training.fit import evaluating, forward_of
 from medseg.training.logs import SCORES, STEPS, read_rows
+from medseg.training.scans import scan_of
 from medseg.training.splits import Split
 from medseg.training.validation import CaseScore, score_native
 from medseg.volume import LabelMap

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from medseg.errors import PlanInvalid, UsageError
@@ -34,7 +35,7 @@ from medseg.training.empty_rule import check_empty_rule, propose_empty_rule
 from medseg.training.export import TrainingFacts, export_bundle, half_precision, score_all
 from medseg.training.fingerprint import take_fingerprint
 from medseg.training.fit import FitSettings, OnStatus, Status, evaluating, fit, forward_of
-from medseg.training.label_maps import fingerprint_of_maps, synthesis_of
+from medseg.training.label_maps import fingerprint_of_maps, made_from_maps, synthesis_of
 from medseg.training.logs import STEPS, read_rows
 from medseg.training.pictures import draw_pictures
 from medseg.training.planner import propose, propose_synthesis
@@ -165,7 +166,7 @@ def train(
     fabric = Fabric(
         accelerator=target.kind,
         devices=devices if target.index is None or devices > 1 else [target.index],
-        strategy="ddp_spawn" if devices > 1 else "auto",
+        strategy=_strategy(the_plan) if devices > 1 else "auto",
         precision=precision.fabric,
     )
     relay = _relay(progress, on_status, spawned=devices > 1)
@@ -229,6 +230,11 @@ def _fit_in_process(
     fit(fabric, the_plan, training, validation, settings, on_status)
 
 
+def _strategy(the_plan: Plan) -> DDPStrategy:
+    """Spawned processes; while lower resolutions train alone, some weights get no gradient."""
+    return DDPStrategy(start_method="spawn", find_unused_parameters=the_plan.schedule.coarse_until > 0)
+
+
 def _layers(config: str | Path | None, overrides: Sequence[str]) -> dict[str, Any]:
     recipe = read_recipe(config) if config is not None else {}
     return merged(recipe, parse_overrides(overrides))
@@ -236,7 +242,7 @@ def _layers(config: str | Path | None, overrides: Sequence[str]) -> dict[str, An
 
 def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Progress | None) -> Plan:
     kept, _ = set_aside(dataset.cases, _hold_back_every(layers))
-    from_maps = dataset.layout == "label-maps"
+    from_maps = made_from_maps(dataset)
     describe = fingerprint_of_maps if from_maps else take_fingerprint
     fingerprint, labels = describe(dataset, kept, progress)
     proposed = propose(
@@ -247,7 +253,7 @@ def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Pr
     the_plan = Plan.checked(merged(proposed, layers), "plan")
     given = layers.get("inference", {})
     if "mirror_axes" not in given:  # test-time augmentation flips only what training flips
-        the_plan = _with_inference(the_plan, mirror_axes=the_plan.augmentation.flip_axes)
+        the_plan = _with_inference(the_plan, mirror_axes=the_plan.trained_flips)
     _refuse_unsafe_flips(the_plan)
     if from_maps:
         return the_plan
@@ -262,7 +268,7 @@ def _with_inference(the_plan: Plan, **values: Any) -> Plan:
 
 
 def _refuse_unsafe_flips(the_plan: Plan) -> None:
-    flips = the_plan.augmentation.flip_axes
+    flips = the_plan.trained_flips
     if unsafe := sorted(set(flips) - set(flips_that_keep_sides(the_plan, flips))):
         raise PlanInvalid(
             f"augmentation.flip_axes {list(flips)}: a flip along {unsafe} would put labels on the wrong side "
@@ -272,7 +278,7 @@ def _refuse_unsafe_flips(the_plan: Plan) -> None:
     if untrained := sorted(set(the_plan.inference.mirror_axes) - set(flips)):
         raise PlanInvalid(
             f"inference.mirror_axes {list(the_plan.inference.mirror_axes)}: training does not flip along "
-            f"{untrained} (augmentation.flip_axes {list(flips)}): name them in both, or in neither"
+            f"{untrained} (it flips along {list(flips)}): name them in both, or in neither"
         )
 
 

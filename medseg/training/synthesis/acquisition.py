@@ -76,25 +76,27 @@ def field_of_view(size: Sequence[int], probability: float, draws: Draws) -> Tens
     return inside
 
 
-def sampling(size: int, ratio: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Matrices (B, size, size): down to voxels ``ratio`` (B,) times as large, and back by interpolation.
+def sampling(size: int, ratio: Tensor, draws: Draws, coarse: int | None = None) -> tuple[Tensor, Tensor]:
+    """Down to voxels ``ratio`` (B,) times as large, and back: (B, coarse, size) and (B, size, coarse).
 
-    Down, the point spread is Gaussian; rows that a coarse image does not have are zero. Back, it is
-    linear, and the outermost voxels are repeated, as preprocessing does.
+    ``coarse`` is the number of voxels that there is room for, ``size`` if None. Down, the point spread is
+    Gaussian; rows that a coarse image does not have are zero. Back, it is linear, and the outermost voxels
+    are repeated, as preprocessing does.
     """
     device = draws.device
     at = torch.arange(size, device=device, dtype=torch.float32)
+    row = torch.arange(size if coarse is None else coarse, device=device, dtype=torch.float32)
     ratio = ratio.reshape(-1, 1)
     count = torch.floor((size - 1) / ratio) + 1
     first = (size - 1 - (count - 1) * ratio) / 2
-    centre = first + at[None] * ratio
+    centre = first + row[None] * ratio
     sigma = (_SIGMA_PER_MM * ratio * draws.uniform(0.75, 1.25, 1)).clamp(min=0.3)[:, :, None]
     down = torch.exp(-0.5 * ((at[None, None, :] - centre[:, :, None]) / sigma) ** 2)
     down = down / down.sum(2, keepdim=True).clamp(min=1e-6)
-    down = down * (at[None] < count)[:, :, None]
+    down = down * (row[None] < count)[:, :, None]
     where = ((at[None] - first) / ratio).clamp(min=0)
     where = torch.minimum(where, count - 1)
-    up = (1 - (where[:, :, None] - at[None, None, :]).abs()).clamp(min=0)
+    up = (1 - (where[:, :, None] - row[None, None, :]).abs()).clamp(min=0)
     return down, up
 
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medseg.errors import InputRefused
-from medseg.plans import Plan
+from medseg.plans import Plan, SynthesisPlan
 from medseg.preprocess import network_geometry, resample_classes
 from medseg.training.synthesis.acquisition import acquire, field_of_view, to_range, voxel_sizes
 from medseg.training.synthesis.contrast import Contrasts, paint
 from medseg.training.synthesis.draws import Draws
-from medseg.training.synthesis.space import deformed_points
+from medseg.training.synthesis.space import deformed_points, nearest_voxels
 from medseg.volume import LabelMap
 
 
@@ -32,9 +32,10 @@ class Synthesiser:
 
     def __init__(self, maps: Sequence[NDArray[Any]], plan: Plan, device: torch.device) -> None:
         how = plan.synthesis
-        if how is None:
+        spacing = plan.grid.spacing_mm
+        if how is None or spacing is None:
             raise ValueError("the plan has no section `synthesis`")
-        self._plan, self._how, self._device = plan, how, device
+        self._plan, self._how, self._device, self._spacing = plan, how, device, spacing
         self._shapes = torch.tensor([one.shape for one in maps], device=device)
         sizes = [one.size for one in maps]
         starts = [sum(sizes[:n]) for n in range(len(sizes))]
@@ -51,9 +52,7 @@ class Synthesiser:
             [_centre(one, classes) for one in maps], device=device, dtype=torch.float32
         )
         self._contrasts = Contrasts(how, device)
-        self._spacing = plan.grid.spacing_mm or (1.0, 1.0, 1.0)
-        # Values of the tissue that stands for what no map shows.
-        self._air = next((n for n, t in enumerate(how.tissues) if t.value == 0), 0)
+        self._air = air_of(how)
 
     @torch.no_grad()
     def batch(self, seed: int, widening: float = 1.0, count: int | None = None) -> tuple[Tensor, Tensor]:
@@ -90,18 +89,14 @@ class Synthesiser:
 
     def _look_up(self, case: Tensor, points: Sequence[Tensor]) -> Tensor:
         """Tissue numbers int64 (B, *patch) at the nearest voxels; air outside of a map."""
-        wide = (-1, 1, 1, 1)
-        shapes = self._shapes[case]
-        index = self._starts[case].reshape(wide)
-        inside = torch.ones((), dtype=torch.bool, device=self._device)
-        position: Tensor | int = 0
-        for axis, point in enumerate(points):
-            nearest = point.round().long()
-            extent = shapes[:, axis].reshape(wide)
-            inside = inside & (nearest >= 0) & (nearest < extent)
-            position = position * extent + torch.minimum(nearest.clamp(min=0), extent - 1)
-        found = self._voxels[index + position].long()
+        position, inside = nearest_voxels(points, self._shapes[case])
+        found = self._voxels[self._starts[case].reshape(-1, 1, 1, 1) + position].long()
         return torch.where(inside, found, self._air)
+
+
+def air_of(how: SynthesisPlan) -> int:
+    """The tissue that stands for what no map shows: that of value 0."""
+    return [tissue.value for tissue in how.tissues].index(0)
 
 
 def _centre(tissues: NDArray[Any], classes: Sequence[int]) -> list[float]:

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from medseg.errors import UsageError
 from medseg.geometry import Geometry
-from medseg.plans import Plan
+from medseg.plans import Plan, SynthesisPlan
 from medseg.preprocess import network_geometry
 from medseg.training.synthesis.acquisition import bias_field, sampling, voxel_sizes
 from medseg.training.synthesis.contrast import Contrasts, paint
 from medseg.training.synthesis.draws import Draws
-from medseg.training.synthesis.generator import tissue_map
-from medseg.training.synthesis.space import deformed_points
+from medseg.training.synthesis.generator import air_of, tissue_map
+from medseg.training.synthesis.space import deformed_points, nearest_voxels
 from medseg.volume import LabelMap, Volume
 
 
@@ -43,7 +43,7 @@ def synthetic_scan(
     voxel_mm
         Voxel size along right, anterior, superior; None draws it.
     strip
-        Leave only what is segmented.
+        Leave only what is segmented: everything else is exactly 0, as after a tool that strips skulls.
     deform
         Move and deform the label map first, half as far as in training.
 
@@ -65,7 +65,7 @@ def synthetic_scan(
     tissues = torch.from_numpy(np.ascontiguousarray(tissue_map(label_map, plan)))
     spacing = tuple(float(value) for value in grid.spacing)
     if deform:
-        tissues = _deformed(tissues, spacing, plan, draws)
+        tissues = _deformed(tissues, spacing, how, draws)
     class_of = torch.tensor([plan.class_ids.index(tissue.segment) for tissue in how.tissues])
     intensity_of = torch.tensor([tissue.intensity for tissue in how.tissues])
     family = len(names) if contrast == "random" else None if contrast is None else names.index(contrast)
@@ -77,12 +77,15 @@ def synthetic_scan(
     image = image * bias_field(image.shape[1:], how, draws)
     sizes = voxel_sizes(spacing, how, draws) if voxel_mm is None else torch.tensor([voxel_mm])
     noise = draws.uniform(0, how.noise).square() / max(how.noise, 1e-6) * 255
-    return _acquired(image[0], classes, sizes[0], float(noise), grid, plan, draws)
+    volume, truth = _acquired(image[0], classes, sizes[0], float(noise), grid, plan, draws)
+    if strip:  # such a tool works on the scan with its noise and its blurred borders
+        volume.data[:, truth.data == 0] = 0
+    return volume, truth
 
 
-def _deformed(tissues: torch.Tensor, spacing: tuple[float, ...], plan: Plan, draws: Draws) -> torch.Tensor:
-    assert plan.synthesis is not None  # noqa: PT018 - the caller saw to it
-    how = plan.synthesis
+def _deformed(
+    tissues: torch.Tensor, spacing: tuple[float, ...], how: SynthesisPlan, draws: Draws
+) -> torch.Tensor:
     half = how.model_copy(
         update={
             "rotation_degrees": how.rotation_degrees / 2,
@@ -95,14 +98,8 @@ def _deformed(tissues: torch.Tensor, spacing: tuple[float, ...], plan: Plan, dra
     size = tuple(tissues.shape)
     centres = torch.tensor([[(n - 1) / 2 for n in size]])
     points = deformed_points(size, spacing, centres, torch.zeros(1, dtype=torch.bool), half, draws)
-    inside = torch.ones((), dtype=torch.bool)
-    position: torch.Tensor | int = 0
-    for point, n in zip(points, size, strict=True):
-        nearest = point[0].round().long()
-        inside = inside & (nearest >= 0) & (nearest < n)
-        position = position * n + nearest.clamp(0, n - 1)
-    air = next((n for n, tissue in enumerate(how.tissues) if tissue.value == 0), 0)
-    return torch.where(inside, tissues.flatten()[position], air)
+    position, inside = nearest_voxels(points, torch.tensor([size]))
+    return torch.where(inside, tissues.flatten()[position], air_of(how))[0]
 
 
 def _acquired(
@@ -119,11 +116,11 @@ def _acquired(
     step = np.eye(4)
     for axis, n in enumerate(image.shape):
         ratio = sizes[axis : axis + 1] / float(grid.spacing[axis])
-        down, _ = sampling(n, ratio, draws)
         count = int(torch.floor((n - 1) / ratio)[0]) + 1
+        down, _ = sampling(n, ratio, draws, count)
         first = (n - 1 - (count - 1) * float(ratio[0])) / 2
         if float(ratio[0]) != 1.0:
-            image = torch.movedim(torch.tensordot(down[0, :count], image, ([1], [axis])), 0, axis)
+            image = torch.movedim(torch.tensordot(down[0], image, ([1], [axis])), 0, axis)
         nearest.append(np.rint(first + np.arange(count) * float(ratio[0])).astype(np.int64))
         step[axis, axis], step[axis, 3] = float(ratio[0]), first
     image = (image + noise * draws.normal(*image.shape)[0]).abs()

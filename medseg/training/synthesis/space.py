@@ -55,6 +55,31 @@ def deformed_points(
     return points
 
 
+def nearest_voxels(points: Sequence[Tensor], extents: Tensor) -> tuple[Tensor, Tensor]:
+    """Where in a flat map (C order) the voxel nearest to each point lies, and whether there is one.
+
+    Parameters
+    ----------
+    points
+        Voxel coordinates, one (B, *patch) per axis.
+    extents
+        int64 (B, 3): sizes of the maps.
+
+    Returns
+    -------
+    position : int64 (B, *patch)
+        Of a point outside of its map the position of a voxel at its edge.
+    inside : bool (B, *patch)
+    """
+    inside = torch.ones((), dtype=torch.bool, device=extents.device)
+    position = torch.zeros((), dtype=torch.int64, device=extents.device)
+    for axis, point in enumerate(points):
+        nearest, extent = point.round().long(), extents[:, axis].reshape(-1, 1, 1, 1)
+        inside = inside & (nearest >= 0) & (nearest < extent)
+        position = position * extent + torch.minimum(nearest.clamp(min=0), extent - 1)
+    return position, inside
+
+
 def _affine(plan: SynthesisPlan, draws: Draws) -> Tensor:
     """(B, 3, 3) in mm: rotations about the three axes, a scale per axis, shear."""
     angles = draws.uniform(-1, 1, 3) * math.radians(plan.rotation_degrees)
