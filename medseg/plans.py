@@ -238,10 +238,10 @@ class IntensityPrior(_Strict):
     A scan's mean is drawn from N(mean, mean_sd), its spread inside the class from N(std, std_sd).
     """
 
-    mean: float
-    mean_sd: float = Field(default=0.0, ge=0)
-    std: float = Field(default=0.0, ge=0)
-    std_sd: float = Field(default=0.0, ge=0)
+    mean: float = Field(allow_inf_nan=False)
+    mean_sd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    std: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    std_sd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 class ContrastSpec(_Strict):

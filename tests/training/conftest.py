@@ -1,4 +1,4 @@
-"""A small dataset on which a few steps of training already show."""
+"""Small datasets on which a few steps of training already show."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.ball_data import make_case, write_nifti
+from tests.label_map_data import write_label_maps
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,9 @@ def decathlon(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "dataset.json").write_text(json.dumps(facts))
     return folder
+
+
+@pytest.fixture(scope="session")
+def label_maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three label maps, LIA and anisotropic, with their tables."""
+    return write_label_maps(tmp_path_factory.mktemp("maps") / "heads")
