@@ -19,15 +19,16 @@ from typer.main import get_command
 from medseg.cli.app import app, main
 from scripts.make_sample import TEMPLATE, crop_left_hippocampus
 from tests.ball_data import SMALL, make_case, write_nifti
+from tests.label_map_data import WHOLE_HEAD, write_label_maps, write_priors, write_table
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SHORT = (*SMALL, "schedule.steps=2", "schedule.validate_every=2")
+SHORT = (*SMALL, "schedule.steps=2", "schedule.validate_every=2", "schedule.coarse_until=0")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with ``scan.nii.gz`` (the demo's), ``reference.nii.gz`` on its grid, and ``dataset/``."""
+    """A folder with the demo's ``scan.nii.gz``, ``reference.nii.gz`` on its grid, and two datasets."""
     spec = importlib.util.find_spec("nilearn")
     assert spec is not None
     assert spec.origin is not None
@@ -41,6 +42,9 @@ def folder(tmp_path: Path) -> Path:
         image, label = make_case(seed)
         write_nifti(tmp_path / "dataset" / "images" / f"case{seed}.nii.gz", image)
         write_nifti(tmp_path / "dataset" / "labels" / f"case{seed}.nii.gz", label)
+    maps = write_label_maps(tmp_path / "brain_labels")
+    write_table(maps, WHOLE_HEAD)
+    write_priors(maps, "t1", [(row[0], 10 * row[3], 1, 5, 1) for row in WHOLE_HEAD])
     return tmp_path
 
 

@@ -42,7 +42,7 @@ def plan(case: str, name: str = "unet", channels: int = 2, **network: object) ->
     )
 
 
-# What a network has no use for it refuses, see below.
+# A stem_unet refuses flat kernels, see test_stem_unet.py.
 BUILT = [(name, case) for name in network_names() for case in CASES if (name, case) != ("stem_unet", FLAT)]
 
 
