@@ -41,7 +41,8 @@ Dataset = Annotated[
     Path,
     typer.Argument(
         metavar="DATASET",
-        help="A Decathlon or nnU-Net v2 folder, a folder with images/ and labels/, or a CSV or JSON list.",
+        help="A Decathlon or nnU-Net v2 folder, a folder with images/ and labels/, label maps beside a "
+        "labels.csv, or a CSV or JSON list.",
     ),
 ]
 
