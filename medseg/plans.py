@@ -320,6 +320,19 @@ class EmptyRule(_Strict):
     below: float = Field(allow_inf_nan=False)
 
 
+class CropRule(_Strict):
+    """What of a scan its network need see: the box of its foreground, so that no window runs on air.
+
+    Foreground is brighter than ``above`` of the way from the scan's own 0.5th to its 99.5th percentile, in
+    the mean of blocks of about 4 mm, in any channel (`medseg.preprocess.foreground_box`). The margin must
+    cover a block that tissue only touches. A scan's own statistics (``zscore``, ``range``) are then those of
+    the box.
+    """
+
+    above: Fraction = 0.1
+    margin_mm: float = Field(default=8.0, ge=0, allow_inf_nan=False)
+
+
 class InferencePlan(_Strict):
     """Defaults that a bundle carries for inference."""
 
@@ -329,6 +342,7 @@ class InferencePlan(_Strict):
     )
     mirror_axes: tuple[int, ...] = Field(default=(), description="flips that test-time augmentation may use")
     empty: EmptyRule | None = Field(default=None, description="which windows to skip; none without it")
+    crop: CropRule | None = Field(default=None, description="which part of a scan to look at; all without it")
 
 
 class CardPlan(_Strict):

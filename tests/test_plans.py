@@ -8,7 +8,7 @@ import pytest
 
 import medseg
 from medseg.errors import PlanInvalid
-from medseg.plans import EmptyRule, Plan, RegionSpec, TotalSpec, dashed
+from medseg.plans import CropRule, EmptyRule, Plan, RegionSpec, TotalSpec, dashed
 
 
 def plan_of(**values: Any) -> Plan:
@@ -46,6 +46,13 @@ def test_regions_and_the_rule_for_empty_windows_survive_yaml() -> None:
     assert read.inference.empty == EmptyRule(channel=0, unit="range", below=0.05)
 
 
+def test_a_plan_crops_nothing_unless_it_says_so_and_its_rule_survives_yaml() -> None:
+    assert plan_of().inference.crop is None
+    plan = plan_of(inference={"crop": {"above": 0.2}})
+    assert plan.inference.crop == CropRule(above=0.2, margin_mm=8.0)
+    assert Plan.from_yaml(plan.to_yaml()) == plan
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -56,6 +63,9 @@ def test_regions_and_the_rule_for_empty_windows_survive_yaml() -> None:
         ({"inference": {"empty": {"below": float("inf")}}}, "finite"),
         ({"inference": {"empty": {"below": float("nan")}}}, "finite"),
         ({"inference": {"empty": {"unit": "HU", "below": 0}}}, "'intensity' or 'range'"),
+        ({"inference": {"crop": {"above": 1.5}}}, "less than or equal to 1"),
+        ({"inference": {"crop": {"margin_mm": -1}}}, "greater than or equal to 0"),
+        ({"inference": {"crop": {"margin_mm": float("inf")}}}, "finite"),
     ],
 )
 def test_what_contradicts_itself_is_refused_by_name(values: dict[str, Any], words: str) -> None:

@@ -59,6 +59,12 @@ class Confidence:
     probability: NDArray[np.float64]
     intersection: NDArray[np.float64]
 
+    def with_background(self, voxels: int) -> Confidence:
+        """The sums with so many voxels more at which nobody looked: background, as good as sure."""
+        totals = np.stack([self.voxels, self.probability, self.intersection])
+        totals[:, 0] += voxels
+        return Confidence(self.ids, *totals)
+
     def soft_dice(self) -> dict[int, float | None]:
         """``2 A / (P + N)`` of each label, 0 to 1; None where no voxel is given the label."""
         sums = zip(self.ids, self.voxels, self.probability, self.intersection, strict=True)

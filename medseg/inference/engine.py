@@ -19,12 +19,17 @@ from medseg.errors import DeviceOutOfMemory, OutOfMemory, UsageError
 from medseg.inference.backends import usable_processors
 from medseg.inference.confidence import Confidence
 from medseg.inference.empty import EmptyWindows
-from medseg.inference.maps import Maps
+from medseg.inference.maps import Box, CroppedMaps, Maps
 from medseg.inference.memory import SUMS, MemoryPlan, amount, memory_plans
 from medseg.inference.passes import Ids, Pass, Progress
 from medseg.inference.stream import Group, Member, window_size
+from medseg.preprocess import cropped, foreground_box, network_geometry
 from medseg.volume import Volume
 
+_CUT = (
+    "structures reach the edge of the box that the scan was cropped to by the model's own rule: it may have "
+    "cut them off"
+)
 _WHERE = {"device": "on the GPU", "memory": "in main memory", "disk": "in a scratch file"}
 
 
@@ -55,6 +60,8 @@ class Prediction:
         What a person should know of how the result came about, e.g. that the GPU's memory did not do.
     confidence
         How sure the network is of each structure; None unless asked for, and for regions.
+    crop
+        The box of the scan that was looked at, by the plans' rule; None for all of it.
     """
 
     ids: Ids
@@ -63,6 +70,7 @@ class Prediction:
     memory: MemoryPlan
     notes: tuple[str, ...] = ()
     confidence: Confidence | None = None
+    crop: Box | None = None
 
 
 def segment(
@@ -85,6 +93,9 @@ def segment(
     Logits, not labels, are interpolated back to the scan's grid, and the largest wins; on a tie the
     class that comes first in the plan, background before all. Members whose windows are the same (folds)
     give the mean of their logits; members on different grids the mean of their probabilities.
+
+    Where the plans have a rule for it, only the box of the scan's foreground is looked at, as if it were the
+    whole scan; of an ensemble the box that holds all members' boxes. Outside there is background.
 
     Parameters
     ----------
@@ -131,12 +142,14 @@ def segment(
     if not members:
         raise UsageError("no model to segment with")
     start = perf_counter()
-    groups = [Group(volume, alike, overlap, tta) for alike in _alike(members, overlap)]
+    box = foreground_box(volume, [member.plan for member in members])
+    scan = cropped(volume, box)
+    groups = [Group(scan, alike, overlap, tta) for alike in _alike(members, overlap)]
     if len(groups) > 1:
         slowest = groups[0].schedule.slowest_native_axis
         for group in groups[1:]:
             group.go_along(slowest)
-    ran = [_windows_to_run(group, volume) if skip_empty else None for group in groups]
+    ran = [_windows_to_run(group, scan) if skip_empty else None for group in groups]
     threads = max(int(member.backend.settings.get("threads", 0)) for member in members) or usable_processors()
     voxels = int(np.prod(volume.geometry.shape))
     dtype = np.uint8 if max(members[0].plan.class_ids) <= 255 else np.uint16
@@ -151,10 +164,12 @@ def segment(
     )
     ready = perf_counter()
     ids = np.zeros(volume.geometry.shape, dtype)
+    inside = ids if box is None else ids[box]
+    moved = None if maps is None or box is None else CroppedMaps(maps, box, ids.shape, members[0].plan)
     notes = []
     for plan, lower in zip(plans, [*plans[1:], None], strict=True):
         confident = confidence and not members[0].plan.regions
-        work = Pass(groups, ran, ids, maps, plan, scratch, threads, progress, confident)
+        work = Pass(groups, ran, inside, moved or maps, plan, scratch, threads, progress, confident)
         try:
             work.go()
         except DeviceOutOfMemory as error:
@@ -176,6 +191,14 @@ def segment(
                 "programs may have taken it; set --max-memory to what may be used"
             ) from error
         break
+    sure = work.confidence
+    if box is not None:
+        if moved is not None:
+            moved.write_outside()
+        if sure is not None:
+            sure = sure.with_background(_voxels_outside(volume, scan, groups))
+        if _reaches_edge(ids, box):
+            notes.append(_CUT)
     seconds = {
         "prepare": ready - start,
         "network": work.network_seconds,
@@ -183,7 +206,7 @@ def segment(
     }
     total = sum(group.schedule.windows for group in groups)
     skipped = sum(0 if one is None else int(one.size - np.count_nonzero(one)) for one in ran)
-    return Prediction(ids, seconds, WindowCount(total, skipped), plan, tuple(notes), work.confidence)
+    return Prediction(ids, seconds, WindowCount(total, skipped), plan, tuple(notes), sure, box)
 
 
 def _alike(members: Sequence[Member], overlap: float | None) -> list[list[Member]]:
@@ -208,3 +231,21 @@ def _windows_to_run(group: Group, volume: Volume) -> NDArray[np.bool_] | None:
     for at in group.schedule.steps():
         ran[at] = not empty.is_empty(group.schedule.corner(at), group.schedule.patch)
     return None if ran.all() else ran
+
+
+def _voxels_outside(volume: Volume, scan: Volume, groups: Sequence[Group]) -> int:
+    """Voxels that a crop took away, on the grid on which confidence is summed."""
+    if len(groups) > 1:
+        whole, left = volume.geometry, scan.geometry
+    else:
+        whole, left = network_geometry(volume.geometry, groups[0].plan.grid), groups[0].geometry
+    return int(np.prod(whole.shape) - np.prod(left.shape))
+
+
+def _reaches_edge(ids: NDArray[Any], box: Box) -> bool:
+    """Whether a structure lies at a face of the box beyond which there is more of the scan."""
+    for axis, (part, size) in enumerate(zip(box, ids.shape, strict=True)):
+        planes = np.moveaxis(ids[box], axis, 0)
+        if (part.start > 0 and planes[0].any()) or (part.stop < size and planes[-1].any()):
+            return True
+    return False

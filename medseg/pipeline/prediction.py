@@ -71,8 +71,12 @@ def _segment(
 
 def execution(prediction: Prediction) -> dict[str, Any]:
     """How the work was done, for the provenance."""
-    plan, windows = prediction.memory, prediction.windows
+    plan, windows, crop = prediction.memory, prediction.windows, prediction.crop
     return {
+        # In voxels of the scan, from start to before stop.
+        "crop": None
+        if crop is None
+        else {"start": [part.start for part in crop], "stop": [part.stop for part in crop]},
         "windows": {"total": windows.total, "skipped": windows.skipped},
         "memory": {
             "place": plan.place,

@@ -7,6 +7,7 @@ scan is never rotated, only permuted, flipped and rescaled.
 
 from __future__ import annotations
 
+from medseg.preprocess.crop import cropped, foreground_box
 from medseg.preprocess.grid import network_geometry
 from medseg.preprocess.patches import Patches
 from medseg.preprocess.prepare import Prepared, prepare, prepare_labels, restore
@@ -17,6 +18,8 @@ __all__ = [
     "Patches",
     "Prepared",
     "axis_tables",
+    "cropped",
+    "foreground_box",
     "network_geometry",
     "prepare",
     "prepare_labels",

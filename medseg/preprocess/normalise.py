@@ -66,18 +66,34 @@ def fit_normaliser(channel: NDArray[Any], plan: ChannelPlan) -> Normaliser:
 
 
 def _range(channel: NDArray[Any], plan: ChannelPlan) -> Normaliser:
-    """From the scan's own percentiles, of about a million voxels spread evenly; a constant becomes zeros."""
-    step = max(1, round((channel.size / _SAMPLES) ** (1 / 3)))
-    values = channel[tuple(slice(None, None, max(1, min(step, n // 32))) for n in channel.shape)]
-    values = values[np.isfinite(values)].astype(np.float32)
+    """From the scan's own percentiles; a constant becomes zeros."""
+    values = spread_values(channel)
     if values.size == 0:
         return Normaliser(None, None, 0.0, 0.0, divide=False)
-    if plan.low is not None and float(values.min()) < HOUNSFIELD_BELOW:
-        values = np.clip(values, plan.low, plan.high)
+    limits = clip_limits(values, plan)
+    if limits is not None:
+        values = np.clip(values, *limits)
     low, high = (float(value) for value in np.percentile(values, RANGE_PERCENTILES))
     if not low < high:  # mostly air, as a small structure alone: what there is decides
         low, high = float(values.min()), float(values.max())
     return Normaliser(low, high, low, 1.0 / (high - low) if low < high else 0.0, divide=False)
+
+
+def spread_values(channel: NDArray[Any]) -> NDArray[np.float32]:
+    """About a million voxels of a channel (x, y, z) spread evenly, those of them that are finite."""
+    step = max(1, round((channel.size / _SAMPLES) ** (1 / 3)))
+    values = channel[tuple(slice(None, None, max(1, min(step, n // 32))) for n in channel.shape)]
+    finite: NDArray[np.float32] = values[np.isfinite(values)].astype(np.float32)
+    return finite
+
+
+def clip_limits(values: NDArray[np.float32], plan: ChannelPlan) -> tuple[float, float] | None:
+    """What a channel is clipped to before anything else, or None; ``values`` stand for it, at least one."""
+    if plan.normalisation == "zscore" or plan.low is None or plan.high is None:
+        return None
+    if plan.normalisation == "range" and not float(values.min()) < HOUNSFIELD_BELOW:
+        return None
+    return plan.low, plan.high
 
 
 def normalise(channel: NDArray[Any], plan: ChannelPlan) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ def inference_config(plan: Plan) -> Config:
     Raises
     ------
     UsageError
-        If the plan's network is not one of MONAI's, or its outputs are regions.
+        If the plan's network is not one of MONAI's, its outputs are regions, or it crops scans.
     """
     if plan.regions:
         raise UsageError(
@@ -30,6 +30,11 @@ def inference_config(plan: Plan) -> Config:
         )
     if plan.network.name != "unet":
         raise UsageError(f"network {plan.network.name!r}: only 'unet' is MONAI's own and can be exported")
+    if plan.inference.crop is not None:
+        raise UsageError(
+            f"model {plan.name!r} crops scans (inference.crop), for which MONAI has no such transform: only "
+            "models that look at whole scans can be exported to a MONAI Bundle"
+        )
     return {
         "imports": ["$import collections", "$import functools", "$import glob", "$import torch"],
         "bundle_root": ".",

@@ -12,7 +12,7 @@ from medseg.evaluation.metrics import dice_per_label
 from medseg.inference.flips import Forward
 from medseg.inference.sliding import predict_logits
 from medseg.plans import Plan
-from medseg.preprocess import prepare, restore
+from medseg.preprocess import cropped, foreground_box, prepare, restore
 from medseg.training.cache import CachedCase
 from medseg.training.dataset import Case
 from medseg.training.scans import scan_of
@@ -41,9 +41,11 @@ def score_cached(case: CachedCase, plan: Plan, forward: Forward) -> CaseScore:
 def score_native(case: Case, plan: Plan, forward: Forward) -> tuple[CaseScore, NDArray[np.uint16]]:
     """Dice on the scan's own grid against the label file as it is, and the predicted ids (I, J, K)."""
     volume, reference = scan_of(case, plan)
-    prepared = prepare(volume, plan)
+    box = foreground_box(volume, [plan])
+    prepared = prepare(cropped(volume, box), plan)
     logits = restore(predict_logits(prepared.data, plan, forward), prepared.geometry, prepared.native)
-    predicted = np.array(plan.class_ids, np.uint16)[logits.argmax(0)]
+    predicted = np.zeros(volume.geometry.shape, np.uint16)
+    predicted[... if box is None else box] = np.array(plan.class_ids, np.uint16)[logits.argmax(0)]
     return CaseScore(case.id, dice_per_label(predicted, reference.data, plan.label_set.ids)), predicted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ import medseg
 from medseg.errors import UsageError
 from medseg.models import ModelBundle, Scope, save_bundle
 from medseg.networks import build_network, tensors_of
-from medseg.plans import Plan
+from medseg.plans import CropRule, InferencePlan, Plan
 from medseg.training.monai_export import export_monai
 
 # MONAI's own: it mentions each optional reader that is absent, and that a config can run code.
@@ -272,6 +273,13 @@ def test_checkpoint_is_tensors_alone_and_configs_name_no_medseg(bundle3d, tmp_pa
     assert "medseg" not in config
     assert (folder / "LICENSE").read_text(encoding="utf-8") == "CC0\n"
     assert not (tmp_path / "exported" / "medseg.yaml").exists()
+
+
+def test_a_model_that_crops_scans_is_refused(bundle3d, tmp_path):
+    plan = bundle3d.plan.model_copy(update={"inference": InferencePlan(crop=CropRule())})
+    with pytest.raises(UsageError, match="crops scans"):
+        export_monai(dataclasses.replace(bundle3d, plan=plan), tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
 
 
 def test_an_earlier_export_is_replaced_and_nothing_else(bundle3d, tmp_path):
