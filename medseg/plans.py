@@ -151,6 +151,10 @@ class NetworkPlan(_Strict):
         default=False,
         description="stem_unet: left and right share a channel inside the network, one more tells the side",
     )
+    refine_labels: tuple[Annotated[int, Field(ge=0, le=65535)], ...] = Field(
+        default=(),
+        description="stem_unet: labels (0: background) that full resolution tells apart; empty: it adds",
+    )
     deep_supervision: int = Field(default=2, ge=0, description="extra heads at lower resolutions")
     dropout: Fraction = 0.0
 
@@ -331,6 +335,10 @@ class CropRule(_Strict):
 
     above: Fraction = 0.1
     margin_mm: float = Field(default=8.0, ge=0, allow_inf_nan=False)
+    top_mm: Positive | None = Field(
+        default=None,
+        description="of the foreground only so much from its superior end down: a head without its neck",
+    )
 
 
 class InferencePlan(_Strict):
@@ -342,6 +350,9 @@ class InferencePlan(_Strict):
     )
     mirror_axes: tuple[int, ...] = Field(default=(), description="flips that test-time augmentation may use")
     empty: EmptyRule | None = Field(default=None, description="which windows to skip; none without it")
+    largest_piece: bool = Field(
+        default=False, description="of all that is segmented only the largest connected piece stays"
+    )
     crop: CropRule | None = Field(default=None, description="which part of a scan to look at; all without it")
 
 
@@ -444,25 +455,16 @@ class Plan(_Strict):
             )
         if net.paired_sides and net.name != "stem_unet":
             raise ValueError(f"network.paired_sides: stem_unet has them, {net.name} does not; leave it out")
+        if net.refine_labels and net.name != "stem_unet":
+            raise ValueError(f"network.refine_labels: stem_unet has them, {net.name} does not; leave it out")
+        if unknown := sorted(set(net.refine_labels) - ids - {0}):
+            raise ValueError(f"network.refine_labels: {unknown} are not among the labels {sorted(ids)}")
         if self.inference.empty is not None and self.inference.empty.channel >= len(self.channels):
             raise ValueError(
                 f"inference.empty.channel {self.inference.empty.channel}: there are {len(self.channels)} "
                 "channels, numbered from 0"
             )
         return self
-
-    @property
-    def label_set(self) -> LabelSet:
-        """The labels as a `LabelSet`."""
-        return LabelSet(tuple(Label(x.id, x.name, x.colour, x.snomed) for x in self.labels), self.background)
-
-    @property
-    def class_ids(self) -> tuple[int, ...]:
-        """The ids that a label map may hold: 0, then the labels' ids ascending.
-
-        Without regions these are the network's output channels, in this order.
-        """
-        return (0, *self.label_set.ids)
 
     def _check_synthesis(self, how: SynthesisPlan) -> None:
         """Made images are 3D, of one channel in 0..1, on a grid of known spacing whose axis 0 is lateral."""
@@ -488,6 +490,19 @@ class Plan(_Strict):
         if self.synthesis is None:
             return self.augmentation.flip_axes
         return (0,) if self.synthesis.flip else ()
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The labels as a `LabelSet`."""
+        return LabelSet(tuple(Label(x.id, x.name, x.colour, x.snomed) for x in self.labels), self.background)
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """The ids that a label map may hold: 0, then the labels' ids ascending.
+
+        Without regions these are the network's output channels, in this order.
+        """
+        return (0, *self.label_set.ids)
 
     @property
     def output_names(self) -> tuple[str, ...]:

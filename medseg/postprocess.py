@@ -39,6 +39,27 @@ def keep_largest(labelmap: LabelMap, ids: Collection[int] | None = None) -> Labe
     return replace(labelmap, data=data)
 
 
+def keep_largest_piece(labelmap: LabelMap) -> LabelMap:
+    """Of everything that has a label, taken together, keep the largest connected piece.
+
+    For organs that hang together, such as the structures of a brain: what is found apart from them, in a neck
+    or a face, is none. Voxels that share a face are connected (6 neighbours). Of pieces of one size the one
+    that holds the first voxel in C order stays. The label map itself where there is one piece or none.
+    """
+    import cc3d
+
+    pieces = cc3d.connected_components(labelmap.data > 0, connectivity=6)
+    sizes = np.bincount(pieces.ravel())[1:]
+    if len(sizes) < 2:
+        return labelmap
+    if np.count_nonzero(sizes == sizes.max()) == 1:
+        kept = int(sizes.argmax()) + 1
+    else:
+        largest = np.isin(pieces, np.flatnonzero(sizes == sizes.max()) + 1)
+        kept = int(pieces.ravel()[np.argmax(largest)])
+    return replace(labelmap, data=np.where(pieces == kept, labelmap.data, 0).astype(labelmap.data.dtype))
+
+
 def remove_small(labelmap: LabelMap, smallest_mm3: float, ids: Collection[int] | None = None) -> LabelMap:
     """Remove connected components smaller than ``smallest_mm3``; a component just that large stays.
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from medseg.geometry import Geometry
 from medseg.labels import LabelSet
-from medseg.postprocess import fill_holes, keep_largest, remove_small
+from medseg.postprocess import fill_holes, keep_largest, keep_largest_piece, remove_small
 from medseg.volume import LabelMap
 
 EVERY_NEIGHBOUR = np.ones((3, 3, 3))
@@ -123,3 +123,35 @@ def test_a_size_in_mm3_means_nothing_where_the_spacing_is_unknown() -> None:
 def test_an_empty_label_map_stays_empty(clean: object) -> None:
     empty = label_map(np.zeros((4, 3, 2), np.uint8))
     assert not clean(empty).data.any()  # type: ignore[operator]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 2**16),
+    st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)),
+    st.floats(0.2, 0.7),
+)
+def test_the_largest_piece_of_all_labels_together_is_scipys(
+    seed: int, shape: tuple[int, int, int], share: float
+) -> None:
+    data = random_labels(seed, shape, share)
+    found = keep_largest_piece(label_map(data)).data
+    pieces, count = ndimage.label(data > 0)  # faces only
+    sizes = np.bincount(pieces.ravel())[1:]
+    if count == 0:
+        assert not found.any()
+        return
+    first = pieces.ravel()[
+        np.flatnonzero(np.isin(pieces.ravel(), np.flatnonzero(sizes == sizes.max()) + 1))[0]
+    ]
+    np.testing.assert_array_equal(found, np.where(pieces == first, data, 0))
+    assert found.dtype == data.dtype
+
+
+def test_labels_that_touch_are_one_piece() -> None:
+    data = np.zeros((6, 3, 4), np.uint8)
+    data[0, 0, 0], data[1, 0, 0] = 1, 2  # two voxels of two labels against one of two voxels of one label
+    data[4:6, 2, 3] = 3
+    data[2, 0, 0] = 3
+    np.testing.assert_array_equal(np.unique(keep_largest_piece(label_map(data)).data), [0, 1, 2, 3])
+    assert keep_largest_piece(label_map(data)).data[4:6].max() == 0

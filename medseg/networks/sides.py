@@ -33,9 +33,11 @@ class PairedSides(nn.Module):
         self.channels = max(merged) + 2
         self.register_buffer("merged", torch.tensor(merged), persistent=False)
         self.register_buffer("side", torch.tensor(side), persistent=False)
-        # A convolution of kernel 1: it copies a structure's logit to its sides, adds the side's logarithm.
+        # A convolution of kernel 1 over the network's channels and log p(left): it copies a structure's logit
+        # to its sides and adds the side's logarithm, log p(right) being log p(left) - s.
+        of_side = torch.tensor(side)
         matrix = functional.one_hot(torch.tensor(merged), self.channels + 1).float()
-        matrix[:, -2], matrix[:, -1] = torch.tensor(side).clamp(min=0), (-torch.tensor(side)).clamp(min=0)
+        matrix[:, -2], matrix[:, -1] = -(-of_side).clamp(min=0), of_side.abs()
         self.register_buffer("expansion", matrix.reshape(*matrix.shape, *[1] * dimensions))
 
     @classmethod
@@ -60,9 +62,6 @@ class PairedSides(nn.Module):
 
     def expand(self, logits: Tensor) -> Tensor:
         """Logits (B, M + 1, *size) to (B, K, *size), whose softmax is the product above."""
-        apart = logits[:, -1:]
-        log_left = functional.logsigmoid(apart)
-        # log p(right) = log p(left) - s, so that both come from one logarithm.
-        known = torch.cat([logits[:, :-1], log_left, log_left - apart], 1)
+        known = torch.cat([logits, functional.logsigmoid(logits[:, -1:])], 1)
         convolve = functional.conv2d if logits.ndim == 4 else functional.conv3d
         return convolve(known, self.expansion)

@@ -2,7 +2,8 @@
 
 At full resolution a U-Net spends most of its time and memory on its thinnest features. Here the first
 convolution already steps; the logits of half resolution are enlarged, and one light block of full resolution
-adds what they lack at the borders. Batch normalisation folds into the convolutions for inference.
+adds what they lack at the borders: to every class, or only to tell a few large classes apart where half
+resolution says that it is one of them. Batch normalisation folds into the convolutions for inference.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class StemUNet(nn.Module):
     have the channels that `PairedSides` describes; in evaluation the logits always have one per class.
     """
 
+    refined: Tensor | None
+    spread: Tensor | None
+
     def __init__(
         self,
         dimensions: int,
@@ -36,7 +40,9 @@ class StemUNet(nn.Module):
         strides: Sequence[Step],
         heads: int,
         sides: PairedSides | None,
+        refined: Sequence[int] = (),
     ) -> None:
+        """``refined`` are the channels that full resolution tells apart; empty: it adds to all."""
         super().__init__()
         self.sides = sides
         self._supervised = heads > 0
@@ -65,15 +71,22 @@ class StemUNet(nn.Module):
             _normed(dimensions, features[0], features[0]),
         )
         convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
-        self.head = convolution(features[0], outputs, 1)
+        self.head = convolution(features[0], len(refined) or outputs, 1)
+        # Picks the refined channels as a convolution of kernel 1, which a runtime does faster than slices.
+        picked = functional.one_hot(torch.tensor(list(refined), dtype=torch.int64), outputs).float()
+        kernel = [1] * dimensions
+        self.register_buffer("refined", picked.reshape(*picked.shape, *kernel) if refined else None)
+        back = picked.T.reshape(*picked.T.shape, *kernel).clone()
+        self.register_buffer("spread", back if refined else None)
         self.coarse_head = convolution(features[1], outputs, 1)
         self.deep_supervision_heads = nn.ModuleList(
             convolution(width, outputs, 1) for width in features[2 : 1 + heads]
         )
         _initialise(self)
-        # Full resolution begins with what half resolution knows, and keeps it while that trains alone.
-        for parameter in self.head.parameters():
-            nn.init.zeros_(parameter)
+        if not refined:
+            # Full resolution begins with what half resolution knows, and keeps it while that trains alone.
+            for parameter in self.head.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, finest: int = 0) -> Tensor | list[Tensor]:
         """``finest`` leaves out the heads before it, and what only they need (training only)."""
@@ -100,10 +113,20 @@ class StemUNet(nn.Module):
         return [self.coarse_head, *self.deep_supervision_heads] if self._supervised else []
 
     def _at_full(self, decoded: Tensor, skip: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.full(torch.cat([decoded, skip], 1)))
+        fine: Tensor = self.head(self.full(torch.cat([decoded, skip], 1)))
         coarse = self.coarse_head(decoded)
         mode = "bilinear" if coarse.ndim == 4 else "trilinear"
-        return logits + functional.interpolate(coarse, size=logits.shape[2:], mode=mode)
+        coarse = functional.interpolate(coarse, size=fine.shape[2:], mode=mode)
+        return coarse + fine if self.refined is None else self._split(coarse, fine)
+
+    def _split(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """p(class) = p(one of the refined) by half resolution, times p(class of these) by full resolution."""
+        assert self.refined is not None
+        assert self.spread is not None
+        convolve = functional.conv2d if coarse.ndim == 4 else functional.conv3d
+        before = convolve(coarse, self.refined)
+        total = before.logsumexp(1, keepdim=True) - fine.logsumexp(1, keepdim=True)
+        return coarse + convolve(fine + total - before, self.spread)
 
 
 class _Residual(nn.Module):
@@ -139,6 +162,7 @@ def build_stem_unet(plan: Plan) -> nn.Module:
         raise PlanInvalid("network: a stem_unet has kernels of 3 and no dropout; leave both out")
     if net.paired_sides and plan.regions:
         raise PlanInvalid("network.paired_sides: regions overlap and have no sides; leave one of both out")
+    sides = PairedSides.of(plan) if net.paired_sides else None
     return StemUNet(
         dimensions,
         len(plan.channels),
@@ -146,8 +170,15 @@ def build_stem_unet(plan: Plan) -> nn.Module:
         net.features,
         net.strides,
         net.deep_supervision,
-        PairedSides.of(plan) if net.paired_sides else None,
+        sides,
+        _refined(plan, sides),
     )
+
+
+def _refined(plan: Plan, sides: PairedSides | None) -> list[int]:
+    """The network's channels of ``network.refine_labels``, ascending."""
+    index = [plan.class_ids.index(label) for label in plan.network.refine_labels]
+    return sorted({n if sides is None else int(sides.merged[n]) for n in index})
 
 
 def _normed(dimensions: int, before: int, after: int, stride: Step | None = None) -> nn.Sequential:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.geometry import Geometry
 from medseg.plans import ChannelPlan, CropRule, Plan
 from medseg.preprocess.normalise import RANGE_PERCENTILES, clip_limits, spread_values
 from medseg.preprocess.prepare import check_fits
@@ -58,6 +59,7 @@ def foreground_box(volume: Volume, plans: Sequence[Plan]) -> Box | None:
             box = _box_of(channel, volume.geometry.spacing, channel_plan, plan.inference.crop)
             if box is None:
                 return None
+            box = _from_the_top(box, volume.geometry, plan.inference.crop)
             boxes.append(box)
     i, j, k = (
         slice(min(p.start for p in parts), max(p.stop for p in parts)) for parts in zip(*boxes, strict=True)
@@ -98,6 +100,27 @@ def _box_of(channel: NDArray[Any], spacing: Sequence[float], plan: ChannelPlan, 
             slice(max(0, int(there[0]) * size - margin), min(n, (int(there[-1]) + 1) * size + margin))
         )
     return parts[0], parts[1], parts[2]
+
+
+def _from_the_top(box: Box, geometry: Geometry, rule: CropRule) -> Box:
+    """The box down to ``top_mm`` below its superior end (and margin), along the axis closest to superior.
+
+    As FSL's ``robustfov`` leaves out the neck: where the head ends nobody knows, how long it is at most
+    everybody does.
+    """
+    if rule.top_mm is None or geometry.is_2d:
+        return box
+    axis = geometry.closest_world_axes.index(2)
+    length = ceil((rule.top_mm + rule.margin_mm) / geometry.spacing[axis])
+    part = box[axis]
+    upwards = geometry.affine[2, axis] > 0
+    kept = (
+        slice(max(part.start, part.stop - length), part.stop)
+        if upwards
+        else slice(part.start, min(part.stop, part.start + length))
+    )
+    i, j, k = (kept if n == axis else one for n, one in enumerate(box))
+    return i, j, k
 
 
 def _block_means(

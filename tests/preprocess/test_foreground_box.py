@@ -269,3 +269,25 @@ def test_a_scan_that_does_not_fit_the_plan_is_refused_as_ever() -> None:
     scan = Volume(np.zeros((2, 6, 5, 4), np.float32), Geometry((6, 5, 4), np.eye(4)))
     with pytest.raises(InputRefused, match=r"2 channel.*needs 1"):
         foreground_box(scan, [plan_of(MR)])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("upwards", [True, False])
+def test_only_so_much_from_the_top_is_kept_whichever_axis_is_superior(axis: int, upwards: bool) -> None:
+    shape, spacing = (30, 30, 30), [4.0, 4.0, 4.0]
+    spacing[axis] = 2.0
+    order = [n for n in range(3) if n != axis]
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    affine[2, axis] = spacing[axis] if upwards else -spacing[axis]
+    affine[0, order[0]], affine[1, order[1]] = 4.0, 4.0
+    data = np.full((1, *shape), 1.0, np.float32)
+    data[0, 0] = data[0, -1] = data[0, :, 0] = data[0, :, -1] = data[0, :, :, 0] = data[0, :, :, -1] = 0.0
+    plan = plan_of(MR, crop={"above": 0.1, "margin_mm": 0.0, "top_mm": 20.0})
+    box = foreground_box(Volume(data, Geometry(shape, affine)), [plan])
+    assert box is not None
+    kept = box[axis]
+    assert kept.stop - kept.start == 10  # 20 mm of 2 mm voxels
+    world = [float((affine @ [*(n if a == axis else 0 for a in range(3)), 1])[2]) for n in range(30)]
+    inside = [world[n] for n in range(kept.start, kept.stop)]
+    assert max(inside) >= sorted(world)[-3]  # the superior end, but for the rim of zeros (in blocks of two)
