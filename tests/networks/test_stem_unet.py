@@ -102,6 +102,30 @@ def test_untrained_full_resolution_is_what_half_resolution_knows_enlarged(dimens
     torch.testing.assert_close(full, torch.nn.functional.interpolate(half, size=full.shape[2:], mode=mode))
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_refined_labels_share_what_half_resolution_gives_them_as_full_resolution_says(paired):
+    torch.manual_seed(0)
+    refined = (0, 7, 20)  # background and the putamen; both sides of it are one channel where they are merged
+    network = build_network(plan(paired_sides=paired, refine_labels=refined)).train()
+    images = torch.randn(2, 1, 16, 24, 32)
+    with torch.no_grad():
+        full, half, *_ = network(images)
+    channels = 5 if paired else 6
+    assert full.shape[1] == half.shape[1] == channels
+    of_classes = slice(0, 4 if paired else 6)
+    shared = sorted({int(PairedSides.of(plan()).merged[n]) for n in (0, 2, 5)}) if paired else [0, 2, 5]
+    assert network.head.out_channels == len(shared)
+    coarse = torch.nn.functional.interpolate(half, size=full.shape[2:], mode="trilinear")
+    p_coarse, p_full = (torch.softmax(one[:, of_classes].double(), 1) for one in (coarse, full))
+    others = [n for n in range(p_full.shape[1]) if n not in shared]
+    torch.testing.assert_close(p_full[:, others], p_coarse[:, others], atol=1e-6, rtol=1e-4)
+    total = p_full[:, shared].sum(1, keepdim=True)
+    torch.testing.assert_close(total, p_coarse[:, shared].sum(1, keepdim=True), atol=1e-6, rtol=1e-4)
+    assert (p_full[:, shared] / total - p_coarse[:, shared] / total).abs().max() > 0.05
+    if paired:
+        torch.testing.assert_close(full[:, -1], coarse[:, -1])  # the side is half resolution's
+
+
 @pytest.mark.parametrize(
     ("network", "words"),
     [
