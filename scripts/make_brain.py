@@ -1,7 +1,7 @@
 """Builds the bundle of the built-in model `brain` from trained weights.
 
     medseg train DATASET -o run -c brain --fold all
-    python scripts/make_brain.py DATASET run/checkpoints/best.pt OUT --facts facts.json [--scores scores.jsonl]
+    python scripts/make_brain.py DATASET run/checkpoints/best.pt OUT --facts facts.json [--scores SCORES]
 
 `medseg train` ends in a bundle as well; this one adds what needs whole made scans of maps that were kept out:
 a scope fitted to many contrasts, plausible anatomy, scores of benchmarks/brain_scores.py, and the quality
@@ -30,6 +30,8 @@ from medseg.training.onnx_export import onnx_builder
 from medseg.training.splits import split
 from medseg.training.synthesis.scope import fit_synthetic_scope
 
+WINDOW = (192, 144, 128)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -43,6 +45,9 @@ def main() -> None:
     parser.add_argument("--scope-scans", type=int, default=156, help="made scans to fit the scope to")
     args = parser.parse_args()
     plan = medseg.plan(args.dataset, config="brain")
+    trained = plan.patch
+    # Windows of which four cover a head: less is computed twice, and none needs more than 4 GB.
+    plan = plan.model_copy(update={"patch": WINDOW})
     parts = split(read_dataset(args.dataset).cases, "all", plan.hold_back_every)
     network = build_network(plan)
     network.load_state_dict(torch.load(args.weights, map_location="cpu", weights_only=True)["model"])
@@ -56,9 +61,10 @@ def main() -> None:
         "cases_validated_on": 0,
         "cases_held_back": len(parts.held_back),
         "batch_size": plan.sampling.batch_size,
+        "patch": list(trained),
         **json.loads(args.facts.read_text()),
     }
-    scores = {"made_scans_of_held_back_maps": summary(rows, plan)} if rows else {}
+    scores = {"made_scans": summary(rows, plan)} if rows else {}
     bundle = save_bundle(
         args.out,
         plan=plan,

@@ -28,13 +28,16 @@ SHORT = (*SMALL, "schedule.steps=2", "schedule.validate_every=2", "schedule.coar
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the demo's ``scan.nii.gz``, ``reference.nii.gz`` on its grid, and two datasets."""
+    """A folder with the demo's ``scan.nii.gz``, ``reference.nii.gz`` on its grid, the whole template as
+    ``head.nii.gz``, and two datasets.
+    """
     spec = importlib.util.find_spec("nilearn")
     assert spec is not None
     assert spec.origin is not None
     template = nibabel.load(Path(spec.origin).parents[1] / TEMPLATE)
     scan = crop_left_hippocampus(template)
     nibabel.save(scan, tmp_path / "scan.nii.gz")
+    nibabel.save(template, tmp_path / "head.nii.gz")
     labels = np.zeros(scan.shape, np.uint8)
     labels[12:20, 28:40, 5:15] = 1
     nibabel.save(nibabel.Nifti1Image(labels, scan.affine), tmp_path / "reference.nii.gz")

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from medseg.models.anatomy import Anatomy
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Lengths = Annotated[tuple[Millimetres, ...], Field(min_length=2, max_length=3)]
@@ -50,6 +59,9 @@ class Scope(BaseModel):
     layouts: tuple[tuple[Annotated[float, Field(ge=-1, le=1)], ...], ...] = Field(
         default=(), description="per input channel: mean coarse layout of the training scans, for `layout`"
     )
+    anatomy: Anatomy | None = Field(
+        default=None, description="what a segmentation looks like; not checked if None"
+    )
 
     @model_validator(mode="after")
     def _pairs(self) -> Scope:
@@ -67,3 +79,11 @@ class Scope(BaseModel):
             if list(low) != sorted(low) or list(high) != sorted(high):
                 raise ValueError(f"{what}: limits are sorted ascending, got {low} and {high}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A scope without an anatomy does not name it, as before there was any."""
+        values: dict[str, Any] = handler(self)
+        if self.anatomy is None:
+            values.pop("anatomy", None)
+        return values

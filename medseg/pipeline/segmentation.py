@@ -26,7 +26,8 @@ from medseg.pipeline.prediction import execution, memory, predict
 from medseg.pipeline.provenance import provenance
 from medseg.pipeline.quality import with_quality
 from medseg.plans import Plan
-from medseg.quality import check_scope
+from medseg.postprocess import keep_largest_piece
+from medseg.quality import check_anatomy, check_scope
 from medseg.verdict import OK, Verdict
 from medseg.volume import LabelMap, Volume, holds_any
 
@@ -233,15 +234,18 @@ def segment_scan(
     prediction, models = predict(volume, models, options, maps, progress)
     measuring = perf_counter()
     label_set = bundles[0].label_set
-    measurements = measure(LabelMap(prediction.ids, volume.geometry, label_set))
+    labels = LabelMap(prediction.ids, volume.geometry, label_set)
+    if all(bundle.plan.inference.largest_piece for bundle in bundles):
+        labels = keep_largest_piece(labels)
+    measurements = measure(labels)
     measurements, trust = with_quality(measurements, prediction.confidence, bundles)
-    verdict = scan.verdict + _emptiness(measurements, bundles) + trust
+    verdict = scan.verdict + _emptiness(measurements, bundles) + _implausibility(labels, bundles) + trust
     refuse_warnings(verdict, options)
     end = perf_counter()
     arrays = maps.arrays if isinstance(maps, MemoryMaps) else {}
     shares, entropy = arrays.get("probabilities"), arrays.get("entropy")
     return Segmentation(
-        labels=LabelMap(prediction.ids, volume.geometry, label_set, volume.source, verdict),
+        labels=LabelMap(labels.data, volume.geometry, label_set, volume.source, verdict),
         probabilities=None if shares is None else Volume(shares, volume.geometry, volume.source),
         entropy=None if entropy is None else Volume(entropy[None], volume.geometry, volume.source),
         measurements=measurements,
@@ -271,6 +275,13 @@ def refuse_warnings(verdict: Verdict, options: InferOptions) -> None:
 
 def _one_case(path: PathLike | Mapping[str, PathLike]) -> Case:
     return parse_cases((), path)[0] if isinstance(path, Mapping) else parse_cases([os.fspath(path)], None)[0]
+
+
+def _implausibility(labels: LabelMap, bundles: Sequence[ModelBundle]) -> Verdict:
+    verdict = OK
+    for anatomy in {bundle.scope.anatomy: None for bundle in bundles if bundle.scope.anatomy is not None}:
+        verdict = verdict + check_anatomy(labels, anatomy)
+    return verdict
 
 
 def _emptiness(measurements: Sequence[Measurement], bundles: Sequence[ModelBundle]) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
-from medseg.models import FeatureRange, Scope
+from medseg.models import Anatomy, FeatureRange, Scope
 from medseg.plans import Plan
 from medseg.quality.features import channel_features, coarse_layout, in_ras_order, sorted_lengths
+from medseg.quality.foreground import FOREGROUND_FEATURES, foreground_features
 from medseg.volume import Volume
 
 # How far past the training scans a value may lie. Lengths: a share of the value. Features: a share of
@@ -30,22 +31,42 @@ _SMALLEST_MARGIN = {
     "centre_contrast": 0.3,
     "layout": 0.2,
 }
-
+# Of the foreground: its size and shape are the same in every contrast, so that half the room is enough.
+_FOREGROUND_MARGIN = 0.25
+_SMALLEST_FOREGROUND_MARGIN = {
+    "foreground_litres": 0.4,
+    "foreground_right_mm": 15.0,
+    "foreground_anterior_mm": 15.0,
+    "foreground_superior_mm": 30.0,
+    "foreground_fill": 0.05,
+    "cut_side": 0.25,
+    "cut_front_or_back": 0.2,
+    "cut_top": 0.2,
+    "top_area": 0.15,
+    "coarse_smoothness_low": 0.05,
+    "coarse_smoothness_high": 0.05,
+    "mirror_symmetry": 0.05,
+}
+INTENSITY_FEATURES = tuple(_SMALLEST_MARGIN)
 
 Lengths = tuple[float, ...]
 
 
 @dataclass(slots=True)
 class _Channel:
-    """What the scans seen so far look like in one channel."""
+    """What the scans seen so far look like in one channel, in the features that are wanted."""
 
+    wanted: frozenset[str]
     features: list[dict[str, float]] = field(default_factory=list)
     layouts: list[NDArray[np.float64] | None] = field(default_factory=list)
 
     def add(self, data: NDArray[Any], geometry: Geometry, flat: bool) -> None:
         turned = in_ras_order(data, geometry)
-        self.features.append(channel_features(turned, flat=flat))
-        self.layouts.append(coarse_layout(turned, flat=flat))
+        found = channel_features(turned, flat=flat)
+        if self.wanted.intersection(FOREGROUND_FEATURES) and geometry.spacing_known:
+            found |= foreground_features(data, geometry)
+        self.features.append({key: value for key, value in found.items() if key in self.wanted})
+        self.layouts.append(coarse_layout(turned, flat=flat) if "layout" in self.wanted else None)
 
     def typical_layout(self) -> tuple[float, ...]:
         """The mean of all layouts; empty where a scan has none."""
@@ -66,7 +87,14 @@ class _Channel:
 
 
 def fit_scope(
-    volumes: Iterable[Volume], plan: Plan, description: str, modalities: Sequence[str] | None = None
+    volumes: Iterable[Volume],
+    plan: Plan,
+    description: str,
+    modalities: Sequence[str] | None = None,
+    *,
+    features: Collection[str] = INTENSITY_FEATURES,
+    spacing_mm: tuple[Lengths, Lengths] | None = None,
+    anatomy: Anatomy | None = None,
 ) -> Scope:
     """Learn a scope from training scans, one at a time; never give it a held-back scan.
 
@@ -80,16 +108,29 @@ def fit_scope(
         For people: which scans the model is for.
     modalities
         DICOM modalities to accept; empty accepts any.
+    features
+        Names of those to learn, of `channel_features` (and ``layout``) and `foreground_features`. A model of
+        any contrast knows scans by `FOREGROUND_FEATURES`, and masks by ``entropy``.
+    spacing_mm
+        Smallest and largest voxels that the model is for, sorted ascending each, where that is known
+        better than from these scans.
+    anatomy
+        What its segmentations look like: `fit_anatomy`.
 
     Raises
     ------
     ValueError
-        If there is no scan.
+        If there is no scan, or a feature of that name.
     """
     flat = plan.dimensions == 2
+    wanted = frozenset(features)
+    known = {*INTENSITY_FEATURES, *(() if flat else FOREGROUND_FEATURES)}
+    if not wanted <= known:
+        unknown, there = ", ".join(sorted(wanted - known)), ", ".join(sorted(known))
+        raise ValueError(f"no features {unknown} in {plan.dimensions}D; there are {there}")
     spacings: list[Lengths] = []
     extents: list[Lengths] = []
-    channels = [_Channel() for _ in plan.channels]
+    channels = [_Channel(wanted) for _ in plan.channels]
     count = 0
     for volume in volumes:
         count += 1
@@ -103,7 +144,7 @@ def fit_scope(
         raise ValueError("a scope is learnt from scans, got none")
     if modalities is None:
         modalities = sorted({channel.modality for channel in plan.channels if channel.modality})
-    spacing_min, spacing_max = _limits(spacings)
+    spacing_min, spacing_max = spacing_mm or _limits(spacings)
     extent_min, extent_max = _limits(extents)
     return Scope(
         dimensions=plan.dimensions,
@@ -115,6 +156,7 @@ def fit_scope(
         extent_max_mm=extent_max,
         features=tuple(_ranges(channel.values()) for channel in channels),
         layouts=tuple(channel.typical_layout() for channel in channels),
+        anatomy=anatomy,
     )
 
 
@@ -131,7 +173,10 @@ def _ranges(values: dict[str, list[float]]) -> dict[str, FeatureRange]:
     ranges = {}
     for key, found in values.items():
         low, high = min(found), max(found)
-        margin = max(_SMALLEST_MARGIN[key], _FEATURE_MARGIN * (high - low))
+        if key in FOREGROUND_FEATURES:
+            margin = max(_SMALLEST_FOREGROUND_MARGIN[key], _FOREGROUND_MARGIN * (high - low))
+        else:
+            margin = max(_SMALLEST_MARGIN[key], _FEATURE_MARGIN * (high - low))
         ranges[key] = FeatureRange(low=_rounded(low - margin), high=_rounded(high + margin))
     return ranges
 

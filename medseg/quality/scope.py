@@ -9,6 +9,7 @@ import numpy as np
 from medseg.geometry import Geometry
 from medseg.models import ModelBundle, Scope
 from medseg.quality.features import channel_features, coarse_layout, in_ras_order, sorted_lengths
+from medseg.quality.foreground import FOREGROUND_FEATURES, foreground_features
 from medseg.verdict import OK, Reason, Verdict
 from medseg.volume import Volume
 
@@ -74,6 +75,11 @@ def _appearance(volume: Volume, scope: Scope, name: str) -> list[Reason]:
         if layout is not None and index < len(scope.layouts) and len(scope.layouts[index]) == layout.size:
             found["layout"] = float(layout @ np.array(scope.layouts[index]))
         prefix = f"channel {index}: " if len(scope.features) > 1 else ""
+        if found and volume.geometry.spacing_known and any(key in ranges for key in FOREGROUND_FEATURES):
+            foreground = foreground_features(channel, volume.geometry)
+            if not foreground:
+                faults.append(f"{prefix}nothing stands out from the background")
+            found |= foreground
         if not found:
             faults.append(f"{prefix}every voxel has the same value")
         elif "entropy" in ranges and "entropy" not in found:

@@ -129,7 +129,7 @@ def model_card(plan: Plan, training: dict[str, Any], scores: dict[str, Any]) -> 
     lines += [
         f"Trained on {training['cases_trained_on']} cases (fold {training['fold']}), "
         f"{training['steps']} steps of {training['batch_size']} patches of "
-        f"{'x'.join(map(str, plan.patch))} voxels, "
+        f"{'x'.join(map(str, training.get('patch', plan.patch)))} voxels, "
         f"{training['minutes']:g} minutes on {training['device']} in {training['precision']}.",
         "",
         "## Scores",
@@ -141,6 +141,7 @@ def model_card(plan: Plan, training: dict[str, Any], scores: dict[str, Any]) -> 
         what = {
             "validation": "Validation cases (the best checkpoint was chosen on them)",
             "held_back": "Held-back cases (no weight was trained, tuned or chosen on them)",
+            "made_scans": "Made scans of held-back label maps, of several contrasts and resolutions",
         }.get(name, name)
         lines += [f"{what}, {summary['cases']} cases, Dice on the scan's own grid:", ""]
         lines += ["| label | mean Dice |", "| --- | --- |"]

@@ -6,5 +6,6 @@ Medical Image Analysis 86, 2023; Hoopes et al., "SynthStrip", NeuroImage 260, 20
 
 from medseg.training.synthesis.generator import Synthesiser
 from medseg.training.synthesis.scans import synthetic_scan
+from medseg.training.synthesis.scope import fit_synthetic_scope
 
-__all__ = ["Synthesiser", "synthetic_scan"]
+__all__ = ["Synthesiser", "fit_synthetic_scope", "synthetic_scan"]
