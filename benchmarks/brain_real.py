@@ -18,7 +18,7 @@ import nibabel as nib
 import nilearn
 import numpy as np
 
-import medseg
+from medseg.pipeline import infer_files
 
 DATA = Path(nilearn.__file__).parent / "datasets" / "data"
 WHITE = (2, 41, 7, 46, 16, 28, 60)
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("-m", "--model", default="brain")
     args = parser.parse_args()
     template = DATA / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-    report = medseg.infer_files([template], model=args.model, out=args.out, preview=True, overwrite=True)
+    report = infer_files([template], model=args.model, out=args.out, preview=True, overwrite=True)
     case = report.cases[0]
     found = np.asarray(nib.load(case["segmentation"]).dataobj)
     print(case["verdict"], [reason["code"] for reason in case["reasons"]], case["timings_s"]["total"], "s")
