@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg.geometry import Geometry
 from medseg.quality.coarse import coarse_grid
@@ -97,6 +96,8 @@ def foreground_features(channel: NDArray[Any], geometry: Geometry) -> dict[str, 
 
 
 def _foreground(values: Floats) -> Mask | None:
+    from scipy import ndimage  # a scope that does not name these features does without scipy
+
     limit = _otsu(values)
     dark, bright = values[values <= limit].mean(), values[values > limit].mean()
     mask = ndimage.binary_opening(values > dark + _ABOVE_AIR * (bright - dark))
@@ -126,6 +127,8 @@ def _otsu(values: Floats) -> float:
 
 
 def _shape(mask: Mask, spacing: tuple[float, ...]) -> dict[str, float]:
+    from scipy import ndimage
+
     volume = float(mask.sum() * np.prod(spacing))
     box = ndimage.find_objects(mask.astype(np.int8))[0]
     right, anterior, superior = ((b.stop - b.start) * mm for b, mm in zip(box, spacing, strict=True))
