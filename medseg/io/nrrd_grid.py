@@ -36,6 +36,7 @@ _MM_PER_UNIT = {
     "mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "microns": 1e-3,
     "micrometer": 1e-3, "cm": 10.0, "m": 1000.0, "": 1.0,
 }  # fmt: skip
+_MOST_AXES = 16  # NRRD_DIM_MAX of teem
 _VECTORS = re.compile(r"\s*(?:(?:none|\([^()]*\))\s*)+", re.IGNORECASE)
 
 
@@ -209,6 +210,8 @@ def vectors(text: str, field: str) -> list[Vector | None]:
     if not _VECTORS.fullmatch(text):
         raise HeaderFault(f"the field '{field}' is not vectors in brackets")
     words = re.findall(r"none|\([^)]*\)", text.lower())
+    if len(words) > _MOST_AXES:
+        raise HeaderFault(f"the field '{field}' has {len(words)} vectors; NRRD has {_MOST_AXES} axes at most")
     return [None if word == "none" else numbers(word[1:-1], field, ",") for word in words]
 
 

@@ -111,10 +111,10 @@ def _patch(path: Path, offset: int, layout: str, *values: object) -> None:
 
 
 def _refuse(path: Path, code: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(medseg.InputRefused, match=path.name) as refusal:
         medseg.read(path)
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     assert refusal.value.code == code
 
 

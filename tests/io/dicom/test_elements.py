@@ -282,7 +282,7 @@ def explicit_sequences(depth: int) -> bytes:
 
 
 def test_deep_nesting_is_refused_at_once() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BadHeader, match="nested deeper than 64"):
         parse(written(item(Modality="CT")) + sequences(5000))
     with pytest.raises(BadHeader, match="nested deeper than 64"):
@@ -290,7 +290,7 @@ def test_deep_nesting_is_refused_at_once() -> None:
     dataset = parse(written(item(Modality="CT")) + explicit_sequences(60)).dataset
     for _ in range(50):
         (dataset,) = dataset.items(tags.ReferencedImageSequence)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_flood_of_empty_items_ends(monkeypatch: pytest.MonkeyPatch) -> None:

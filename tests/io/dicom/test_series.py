@@ -335,10 +335,10 @@ def test_ten_thousand_slices_are_sorted_in_a_moment(make: Any) -> None:
     for n in range(10_000):
         moment = (("AcquisitionNumber", float(n % 1000 // 500)),)
         frames.append(make.frame(0.5 * (n % 500), series_uid=f"1.{n // 1000}", moment=moment))
-    begin = time.perf_counter()
+    begin = time.process_time()
     found = split(frames)
     assert _counts(found) == [500] * 20
-    assert time.perf_counter() - begin < 10
+    assert time.process_time() - begin < 10
 
 
 def test_a_thousand_directions_do_not_take_forever(make: Any) -> None:
