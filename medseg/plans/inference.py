@@ -1,0 +1,64 @@
+"""How a model is used: windows, what it need not look at, what stays of its result; and its card."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from medseg.plans.strict import Fraction, Positive, Strict
+
+
+class EmptyRule(Strict):
+    """When a window holds nothing to segment, so that the network need not look at it.
+
+    A window is empty if every voxel of it is below ``below`` in the channel ``channel``, on the network's
+    grid: in the scan's own units (``intensity``, for CT), or as a share of the way from the scan's 1st to
+    its 99th percentile (``range``, where intensities mean nothing by themselves). A window that reaches
+    past the scan is never empty.
+    """
+
+    channel: int = Field(default=0, ge=0, description="index into the plan's channels")
+    unit: Literal["intensity", "range"] = "intensity"
+    below: float = Field(allow_inf_nan=False)
+
+
+class CropRule(Strict):
+    """What of a scan its network need see: the box of its foreground, so that no window runs on air.
+
+    Foreground is brighter than ``above`` of the way from the scan's own 0.5th to its 99.5th percentile, in
+    the mean of blocks of about 4 mm, in any channel (`medseg.preprocess.foreground_box`). The margin must
+    cover a block that tissue only touches. A scan's own statistics (``zscore``, ``range``) are then those of
+    the box.
+    """
+
+    above: Fraction = 0.1
+    margin_mm: float = Field(default=8.0, ge=0, allow_inf_nan=False)
+    top_mm: Positive | None = Field(
+        default=None,
+        description="of the foreground only so much from its superior end down: a head without its neck",
+    )
+
+
+class InferencePlan(Strict):
+    """Defaults that a bundle carries for inference."""
+
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    gaussian_sigma: Positive = Field(
+        default=0.125, description="of the window weights, as a share of the patch"
+    )
+    mirror_axes: tuple[int, ...] = Field(default=(), description="flips that test-time augmentation may use")
+    empty: EmptyRule | None = Field(default=None, description="which windows to skip; none without it")
+    largest_piece: bool = Field(
+        default=False, description="of all that is segmented only the largest connected piece stays"
+    )
+    crop: CropRule | None = Field(default=None, description="which part of a scan to look at; all without it")
+
+
+class CardPlan(Strict):
+    """What the model card says beyond figures, and what the bundle's licence is."""
+
+    description: str = ""
+    data: str = ""
+    limits: str = "Research use only; not a medical device, not for diagnosis."
+    licence: str = "Not stated by whoever trained this model: ask them before sharing it."

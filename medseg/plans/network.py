@@ -1,0 +1,70 @@
+"""What a network sees and is: its channels, its grid, its size."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from medseg.plans.strict import Fraction, Positive, Strict
+
+
+class ChannelPlan(Strict):
+    """One input channel and how its intensities become the network's.
+
+    ``zscore``: subtract the scan's own mean, divide by its standard deviation (MR, most others).
+    ``window``: clip to [low, high], then subtract ``mean``, divide by ``std`` (CT: HU are absolute).
+    ``unit``: clip to [low, high] and scale to 0..1 (8- and 16-bit pictures).
+    ``range``: clip to the scan's own 0.5th and 99.5th percentile and scale to 0..1, so that what lies
+    outside of a scan (0) looks like air. Where [low, high] is given, a scan whose lowest value lies below
+    -200, which only Hounsfield units do, is clipped to it before (any contrast, CT included).
+    """
+
+    name: str
+    modality: str | None = None
+    normalisation: Literal["zscore", "window", "unit", "range"] = "zscore"
+    low: float | None = None
+    high: float | None = None
+    mean: float = 0.0
+    std: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _limits(self) -> ChannelPlan:
+        given = self.low is not None or self.high is not None
+        if (self.normalisation in ("window", "unit") or (self.normalisation == "range" and given)) and (
+            self.low is None or self.high is None or not self.low < self.high
+        ):
+            raise ValueError(f"normalisation {self.normalisation!r} needs low < high")
+        return self
+
+
+class GridPlan(Strict):
+    """The network's grid: orientation code (None: as stored) and spacing in mm (None: as stored)."""
+
+    orientation: Literal["RAS"] | None = "RAS"
+    spacing_mm: tuple[Positive, Positive, Positive] | None = None
+
+
+class NetworkPlan(Strict):
+    """The network, by its name in the registry, and its size.
+
+    ``strides[n]`` is the step per axis on entering stage n; the first is all ones. A 2D network has
+    two entries per stride. ``kernel_sizes`` likewise; empty means 3 everywhere (thick slices want 1
+    across the slices until the in-plane spacing has caught up).
+    """
+
+    name: str = "unet"
+    features: tuple[int, ...] = (16, 32, 64, 128)
+    strides: tuple[tuple[int, ...], ...] = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
+    kernel_sizes: tuple[tuple[int, ...], ...] = ()
+    residual: bool = False
+    paired_sides: bool = Field(
+        default=False,
+        description="stem_unet: left and right share a channel inside the network, one more tells the side",
+    )
+    refine_labels: tuple[Annotated[int, Field(ge=0, le=65535)], ...] = Field(
+        default=(),
+        description="stem_unet: labels (0: background) that full resolution tells apart; empty: it adds",
+    )
+    deep_supervision: int = Field(default=2, ge=0, description="extra heads at lower resolutions")
+    dropout: Fraction = 0.0
