@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif chosen.scope:
         scope = Scope.model_validate_json(chosen.scope.read_text())
     heads = made_heads(corpus, held_back, 6 if chosen.quick else chosen.made, _TEST_FIRST)
-    lines: list[dict[str, object]] = []
+    lines = Lines(chosen.out)
     model = Segmenter(bundle) if chosen.outputs else None
     for title, scans in (
         ("inside (flagged ones are false alarms)", [heads, real_heads(corpus)]),
@@ -83,8 +84,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         rows = judge((scan for part in scans for scan in part), scope, model, chosen, lines)
         print(table(title, rows))
-    if chosen.out:
-        chosen.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+class Lines:
+    """What was said of each scan, in a file that grows as it is said."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        if path is not None:
+            path.write_text("")
+
+    def add(self, scan: Scan, side: str, verdict: Verdict, seconds: float) -> None:
+        """Append one scan's verdict by its ``"input"`` or its ``"output"``."""
+        line = {
+            "kind": scan.kind,
+            "name": scan.name,
+            "side": side,
+            "verdict": verdict.status,
+            "reasons": [reason.to_json() for reason in verdict.reasons],
+            "seconds": round(seconds, 3),
+        }
+        if self._path is not None:
+            with self._path.open("a") as stream:
+                stream.write(json.dumps(line) + "\n")
+        if side == "output":
+            print(f"{scan.kind}, {scan.name}: {verdict.status} in {seconds:.0f} s", file=sys.stderr)
 
 
 def learn(corpus: Corpus, held_back: Sequence[str], count: int) -> Scope:
@@ -112,7 +136,7 @@ def judge(
     scope: Scope,
     model: Segmenter | None,
     chosen: argparse.Namespace,
-    lines: list[dict[str, object]],
+    lines: Lines,
 ) -> dict[str, Row]:
     """What is said of each scan, by kind."""
     rows: dict[str, Row] = defaultdict(Row)
@@ -126,7 +150,7 @@ def judge(
         seconds = perf_counter() - start
         row.scans += 1
         row.by_input += verdict.status != "ok"
-        lines.append(line(scan, "input", verdict, seconds))
+        lines.add(scan, "input", verdict, seconds)
         if scan.truth is not None and scope.anatomy is not None:
             truth = check_anatomy(scan.truth, scope.anatomy)
             truths = rows[f"{scan.kind}: true labels"]
@@ -144,7 +168,7 @@ def judge(
             start = perf_counter()
             labels = model.labels(scan, chosen.parts)
             verdict = check_anatomy(labels, scope.anatomy)
-            lines.append(line(scan, "output", verdict, perf_counter() - start))
+            lines.add(scan, "output", verdict, perf_counter() - start)
             rows[kind].segmented += 1
             if verdict.status != "ok":
                 rows[kind].by_output += 1
@@ -157,19 +181,6 @@ def spread(scans: Sequence[Scan], count: int) -> list[Scan]:
     if count < 0 or count >= len(scans):
         return list(scans)
     return [scans[n * len(scans) // count] for n in range(count)]
-
-
-def line(scan: Scan, side: str, verdict: Verdict, seconds: float) -> dict[str, object]:
-    """A scan in the file of JSON lines."""
-    reasons = [reason.to_json() for reason in verdict.reasons]
-    return {
-        "kind": scan.kind,
-        "name": scan.name,
-        "side": side,
-        "verdict": verdict.status,
-        "reasons": reasons,
-        "seconds": round(seconds, 3),
-    }
 
 
 def table(title: str, rows: dict[str, Row]) -> str:

@@ -27,7 +27,9 @@ import medseg
 from medseg.geometry import Geometry
 from medseg.inference import Member, open_backend, segment
 from medseg.measure import measure
+from medseg.models import Scope
 from medseg.postprocess import keep_largest_piece
+from medseg.quality import check_anatomy, check_scope
 from medseg.training.synthesis import synthetic_scan
 from medseg.volume import LabelMap, Volume
 
@@ -98,6 +100,7 @@ def run(
             "volume_ml": {m.id: m.volume_ml for m in measure(labels)},
             "dice": dice(labels.data, truth.data, bundle.label_set.ids),
             "confidence": None if found.confidence is None else found.confidence.soft_dice(),
+            "reasons": reasons(volume, labels, bundle.scope),
         }
         with results.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
@@ -138,6 +141,14 @@ def worsened(volume: Volume, truth: LabelMap, how: str, seed: int) -> tuple[Volu
     return Volume(data, geometry, volume.source), LabelMap(ids, geometry, truth.labels)
 
 
+def reasons(volume: Volume, labels: LabelMap, scope: Scope) -> list[str]:
+    """The codes of what the model's scope says of a scan and of its segmentation; none where all is well."""
+    found = list(check_scope(volume, scope).reasons)
+    if scope.anatomy is not None:
+        found += check_anatomy(labels, scope.anatomy).reasons
+    return [reason.code for reason in found]
+
+
 def dice(found: Any, truth: Any, ids: tuple[int, ...]) -> dict[int, float | None]:
     """Dice of each label; None where neither has it."""
     most = max(ids) + 1
@@ -176,9 +187,12 @@ def report(results: Path) -> None:
         print(f"label {label}: {variation:.3f} (mean {np.mean(volumes):.2f} mL)")
     totals = [sum(row["volume_ml"].values()) for row in head]
     print(f"intracranial: {np.std(totals, ddof=1) / np.mean(totals):.4f} (mean {np.mean(totals):.0f} mL)\n")
+    said = [row for row in rows if row.get("reasons") is not None]
+    alarms = [row["case"] for row in said if row["reasons"] and not row["degraded"]]
+    print(f"False alarms of the scope: {len(alarms)} of {sum(not row['degraded'] for row in said)} {alarms}")
     for row in rows:
         if row["degraded"]:
-            print(f"{row['case']}: {means[row['case']]:.3f}")
+            print(f"{row['case']}: {means[row['case']]:.3f} {', '.join(row.get('reasons', []))}")
 
 
 if __name__ == "__main__":
