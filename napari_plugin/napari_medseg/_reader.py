@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import medseg
 from medseg.io.files import EXTENSIONS, extension, is_dicom_file, stem
 from napari_medseg.layers import LayerData, image_layers, labels_layer
+from napari_medseg.series import Chooser, read_or_ask
 
 Paths = str | list[str]
 
 # How label maps are called: medseg's own outputs, BIDS, and the folders of training datasets.
 _LABEL_NAME = re.compile(r"(?:^|[_\-.])(?:d?seg|labels?|masks?)$", re.IGNORECASE)
 _LABEL_FOLDER = re.compile(r"^(?:labels?(?:Tr|Ts)?|masks?|segmentations?)$", re.IGNORECASE)
+_NO_LAYERS: Any = [(None,)]  # npe2's sign that all is well, but nothing opens
 _FILES_LOOKED_AT = 200  # of a folder, before it counts as no DICOM series
 
 
@@ -32,12 +37,15 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
 def read_layers(path: Paths) -> list[LayerData]:
     """The layers of one or several paths. What medseg finds wrong with a scan becomes napari's warning.
 
+    Where there are several series and napari's window is open, a dialog asks which one; on Cancel there are
+    no layers.
+
     Raises
     ------
     medseg.InputRefused
         napari shows the message, which names the fault and the cure.
     """
-    return [layer for one in _listed(path) for layer in _layers(Path(one))]
+    return [layer for one in _listed(path) for layer in _layers(Path(one))] or _NO_LAYERS
 
 
 def is_label_map(path: Path) -> bool:
@@ -52,7 +60,9 @@ def is_label_map(path: Path) -> bool:
 
 
 def _layers(path: Path) -> list[LayerData]:
-    item = medseg.read_labels(path) if is_label_map(path) else medseg.read(path)
+    item = medseg.read_labels(path) if is_label_map(path) else read_or_ask(path, _chooser())
+    if item is None:
+        return []
     for reason in item.verdict.reasons:
         warnings.warn(f"{path.name}: {reason.message}", stacklevel=2)
     if isinstance(item, medseg.LabelMap):
@@ -60,10 +70,24 @@ def _layers(path: Path) -> list[LayerData]:
     return image_layers(item, stem(path))
 
 
+def _chooser() -> Chooser | None:
+    if "qtpy" not in sys.modules:  # no Qt, no window, nobody to ask
+        return None
+    from napari_medseg._qt.series_chooser import chooser
+
+    return chooser()
+
+
 def _is_known(path: Path) -> bool:
     if path.is_dir():
-        return any(is_dicom_file(file) for file in islice(path.iterdir(), _FILES_LOOKED_AT))
+        return any(is_dicom_file(file) for file in islice(_files_below(path), _FILES_LOOKED_AT))
     return extension(path) in EXTENSIONS or is_dicom_file(path)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder and its subfolders, those of the folder itself first."""
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names)
 
 
 def _listed(path: Paths) -> list[str]:

@@ -11,15 +11,19 @@ exact point of the patient all the same, for any affine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medseg import Geometry, LabelMap, LabelSet, Volume
+from medseg import Geometry, InputRefused, LabelMap, LabelSet, Verdict, Volume
+from medseg.io.naming import with_unnamed
 from medseg.report import display_window
-from medseg.volume import Source
+from medseg.volume import Source, present_ids
 
 LayerData = tuple[Any, dict[str, Any], str]
 Floats = NDArray[np.float64]
@@ -28,6 +32,8 @@ METADATA_KEY = "medseg"
 _WORLD_OF_LAYER_AXIS = (2, 1, 0)  # S, A, R; the layer runs the other way
 _PLANES = ("axial", "coronal", "sagittal")  # a slider's name is the plane it leafs through
 _PICTURE = ("row", "column")
+_LARGEST_ID = 65535
+_SAME_PLACE = 1e-3  # voxels: napari keeps scale and translate as they are given, but for rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +81,19 @@ class LayerGrid:
         first = -centre[worlds] - (shape - 1) / 2 * np.array(self.scale)
         return tuple(float(x) for x in first)
 
+    @property
+    def layer_shape(self) -> tuple[int, ...]:
+        """Voxels along each layer axis."""
+        return tuple(self.geometry.shape[axis] for axis in self.axes)
+
+    def is_at(self, scale: ArrayLike, translate: ArrayLike) -> bool:
+        """Whether a layer with this scale and translate lies where a layer of this grid does."""
+        own = np.array((self.scale, self.translate))
+        found = np.array((scale, translate), dtype=np.float64)
+        return found.shape == own.shape and bool(
+            np.all(np.abs(found - own) <= _SAME_PLACE * np.array(self.scale))
+        )
+
     def to_layer(self, array: NDArray[Any]) -> NDArray[Any]:
         """The array (I, J, K) in the order of the layer: a view, so what is painted is in both."""
         if self.geometry.is_2d:
@@ -115,7 +134,7 @@ def image_layers(volume: Volume, name: str) -> list[LayerData]:
     Layers share memory with the volume.
     """
     grid = LayerGrid(volume.geometry)
-    options = _placed(grid, volume.source)
+    options = _placed(grid, volume.source, volume.verdict)
     if volume.source.format == "image" and len(volume.data) in (3, 4):
         colours = np.stack([grid.to_layer(channel) for channel in volume.data], axis=-1)
         return [(colours, {**options, "name": name, "rgb": True}, "image")]
@@ -124,6 +143,8 @@ def image_layers(volume: Volume, name: str) -> list[LayerData]:
         channel = Volume(volume.data[n : n + 1], volume.geometry, volume.source)
         title = name if len(volume.data) == 1 else f"{name} [{n}]"
         shown = {**options, "name": title, "contrast_limits": display_window(channel)}
+        kept = {**options["metadata"][METADATA_KEY], "channel": n, "channels": len(volume.data)}
+        shown["metadata"] = {METADATA_KEY: kept}
         if n:
             shown |= {"blending": "additive", "visible": False}
         layers.append((grid.to_layer(volume.data[n]), shown, "image"))
@@ -136,7 +157,7 @@ def labels_layer(labelmap: LabelMap, name: str) -> LayerData:
     The layer shares memory with the label map.
     """
     grid = LayerGrid(labelmap.geometry)
-    options = _placed(grid, labelmap.source)
+    options = _placed(grid, labelmap.source, labelmap.verdict)
     options["metadata"][METADATA_KEY]["labels"] = labelmap.labels
     # None is the colour of ids that are not in the set yet: a new label is seen while it is painted.
     colours: dict[int | None, tuple[float, ...]] = {None: (1.0, 1.0, 1.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
@@ -146,21 +167,82 @@ def labels_layer(labelmap: LabelMap, name: str) -> LayerData:
     return grid.to_layer(labelmap.data), options, "labels"
 
 
-def labelmap_of(layer_data: NDArray[Any], metadata: dict[str, Any]) -> LabelMap:
+def labelmap_of(layer_data: NDArray[Any], metadata: Mapping[str, Any]) -> LabelMap:
     """The label map behind a labels layer that `labels_layer` made, as it has been painted since.
+
+    Ids that were painted but are not in the label set are added to it: ``label 7``.
 
     Raises
     ------
     KeyError
         If the layer is not medseg's: nothing says on which grid it stands.
+    ValueError
+        If the layer holds numbers that no label map can, or its shape is no longer that of its grid.
     """
     kept = metadata[METADATA_KEY]
-    data = LayerGrid(kept["geometry"]).to_array(layer_data)
+    data = LayerGrid(kept["geometry"]).to_array(as_ids(layer_data))
     known: LabelSet = kept["labels"]
-    return LabelMap(data, kept["geometry"], known, kept["source"])
+    new = sorted(set(present_ids(data)) - set(known.ids))
+    return LabelMap(data, kept["geometry"], with_unnamed(known, new) if new else known, kept["source"])
 
 
-def _placed(grid: LayerGrid, source: Source) -> dict[str, Any]:
+def as_ids(layer_data: NDArray[Any]) -> NDArray[Any]:
+    """Layer data in an unsigned type of at most 16 bits where it is not one already; else the data itself.
+
+    Raises
+    ------
+    ValueError
+        For numbers below 0 or above 65535, which are no ids.
+    """
+    data = np.asarray(layer_data)
+    if data.dtype in (np.uint8, np.uint16) or not data.size:
+        return data.astype(np.uint8) if not data.size else data
+    low, high = int(data.min()), int(data.max())
+    if low < 0 or high > _LARGEST_ID:
+        raise ValueError(
+            f"the labels run from {low} to {high}, expected ids from 0 to {_LARGEST_ID}: renumber them"
+        )
+    return data.astype(np.uint8 if high < 256 else np.uint16)
+
+
+def volume_of(channels: Sequence[tuple[NDArray[Any], Mapping[str, Any]]]) -> Volume:
+    """The scan behind image layers that `image_layers` made, given as data and metadata, a channel each.
+
+    Of one layer the volume shares the memory. The channels stand in the order given, and a picture in
+    colours has as many as it has colours. Verdicts of all of them add up.
+
+    Raises
+    ------
+    KeyError
+        If a layer is not medseg's.
+    InputRefused
+        ``grid-differs`` where the layers do not share one grid.
+    """
+    kept = [metadata[METADATA_KEY] for _, metadata in channels]
+    geometry: Geometry = kept[0]["geometry"]
+    for one in kept[1:]:
+        if not geometry.same_grid(one["geometry"]):
+            raise InputRefused(
+                f"the channels have {geometry.shape} and {one['geometry'].shape} voxels, or lie at different "
+                "places: channels must share one grid, resample one to the other first",
+                code="grid-differs",
+            )
+    grid = LayerGrid(geometry)
+    arrays = [_channels_first(grid, np.asarray(data)) for data, _ in channels]
+    sources: list[Source] = [one["source"] for one in kept]
+    paths = tuple(dict.fromkeys(path for source in sources for path in source.paths))
+    source = sources[0] if paths == sources[0].paths else replace(sources[0], paths=paths)
+    verdict: Verdict = reduce(add, (one["verdict"] for one in kept))
+    return Volume(arrays[0] if len(arrays) == 1 else np.concatenate(arrays), geometry, source, verdict)
+
+
+def _channels_first(grid: LayerGrid, data: NDArray[Any]) -> NDArray[Any]:
+    if data.ndim == len(grid.axes):
+        return grid.to_array(data)[None]
+    return np.stack([grid.to_array(data[..., colour]) for colour in range(data.shape[-1])])
+
+
+def _placed(grid: LayerGrid, source: Source, verdict: Verdict) -> dict[str, Any]:
     flat = grid.geometry.is_2d
     unit = "mm" if grid.geometry.spacing_known else "pixel"
     return {
@@ -168,5 +250,5 @@ def _placed(grid: LayerGrid, source: Source) -> dict[str, Any]:
         "translate": grid.translate,
         "axis_labels": _PICTURE if flat else _PLANES,
         "units": (unit,) * len(grid.axes),
-        "metadata": {METADATA_KEY: {"geometry": grid.geometry, "source": source}},
+        "metadata": {METADATA_KEY: {"geometry": grid.geometry, "source": source, "verdict": verdict}},
     }

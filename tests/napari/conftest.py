@@ -26,6 +26,7 @@ def napari():
         pytest.skip(f"Qt opens no window here: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        pytest.importorskip("npe2", reason="npe2 comes with napari")  # which imports it late, with warnings
         return pytest.importorskip("napari", reason="napari is not installed: pip install medseg[napari]")
 
 

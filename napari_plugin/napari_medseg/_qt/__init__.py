@@ -1,0 +1,1 @@
+"""Widgets: thin wiring of Qt to the plain Python beside this folder."""
