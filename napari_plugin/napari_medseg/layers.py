@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import add
 from typing import Any
 
@@ -51,19 +51,17 @@ class LayerGrid:
     @property
     def axes(self) -> tuple[int, ...]:
         """The array axis that each layer axis runs along: axial, coronal, sagittal slices."""
-        closest = self.geometry.closest_world_axes
-        axes = tuple(closest.index(world) for world in _WORLD_OF_LAYER_AXIS)
-        return tuple(axis for axis in axes if axis != 2) if self.geometry.is_2d else axes
+        return _layout(self.geometry).axes
 
     @property
     def flipped(self) -> tuple[bool, ...]:
         """Whether a layer axis runs against its array axis."""
-        return tuple(self.geometry.orientation[axis] in "RAS" for axis in self.axes)
+        return _layout(self.geometry).flipped
 
     @property
     def scale(self) -> tuple[float, ...]:
         """Millimetres per step along each layer axis; 1 per pixel where the spacing is unknown."""
-        return tuple(self.geometry.spacing[axis] for axis in self.axes)
+        return _layout(self.geometry).scale
 
     @property
     def translate(self) -> tuple[float, ...]:
@@ -73,13 +71,7 @@ class LayerGrid:
         grids lie on each other. On an oblique grid the grid's centre keeps its place. Without known
         spacing there is no such place, and the layer begins at 0.
         """
-        if not self.geometry.spacing_known:
-            return (0.0,) * len(self.axes)
-        shape = np.array([self.geometry.shape[axis] for axis in self.axes])
-        centre = self.geometry.index_to_world((np.array(self.geometry.shape) - 1) / 2)
-        worlds = [self.geometry.closest_world_axes[axis] for axis in self.axes]
-        first = -centre[worlds] - (shape - 1) / 2 * np.array(self.scale)
-        return tuple(float(x) for x in first)
+        return _layout(self.geometry).translate
 
     @property
     def layer_shape(self) -> tuple[int, ...]:
@@ -126,6 +118,32 @@ class LayerGrid:
     @property
     def _flips(self) -> tuple[int, ...]:
         return tuple(n for n, flipped in enumerate(self.flipped) if flipped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What the properties of the same names of `LayerGrid` give."""
+
+    axes: tuple[int, ...]
+    flipped: tuple[bool, ...]
+    scale: tuple[float, ...]
+    translate: tuple[float, ...]
+
+
+@lru_cache(maxsize=64)  # the cursor asks for it at every move
+def _layout(geometry: Geometry) -> _Layout:
+    closest, orientation, spacing = geometry.closest_world_axes, geometry.orientation, geometry.spacing
+    axes = tuple(closest.index(world) for world in _WORLD_OF_LAYER_AXIS)
+    if geometry.is_2d:
+        axes = tuple(axis for axis in axes if axis != 2)
+    flipped = tuple(orientation[axis] in "RAS" for axis in axes)
+    scale = tuple(spacing[axis] for axis in axes)
+    if not geometry.spacing_known:
+        return _Layout(axes, flipped, scale, (0.0,) * len(axes))
+    shape = np.array([geometry.shape[axis] for axis in axes])
+    centre = geometry.index_to_world((np.array(geometry.shape) - 1) / 2)
+    first = -centre[[closest[axis] for axis in axes]] - (shape - 1) / 2 * np.array(scale)
+    return _Layout(axes, flipped, scale, tuple(float(x) for x in first))
 
 
 def image_layers(volume: Volume, name: str) -> list[LayerData]:

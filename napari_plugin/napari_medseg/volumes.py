@@ -13,7 +13,7 @@ from medseg.io.naming import with_unnamed
 from medseg.labels import Colour
 from medseg.measure import why_no_volume
 from medseg.volume import count_ids
-from napari_medseg.layers import METADATA_KEY, as_ids
+from napari_medseg.layers import METADATA_KEY, LayerGrid, as_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,8 @@ def volume_rows(layer_data: NDArray[Any], metadata: Mapping[str, Any]) -> tuple[
     kept = metadata[METADATA_KEY]
     geometry: Geometry = kept["geometry"]
     known: LabelSet = kept["labels"]
-    counts = count_ids(as_ids(layer_data))
+    # As the array lies in memory: a layer that runs against it would be copied to be counted.
+    counts = count_ids(LayerGrid(geometry).to_array(as_ids(layer_data)))
     new = sorted(set(counts) - {0} - set(known.ids))
     labels = with_unnamed(known, new) if new else known
     reason = why_no_volume(geometry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_npe2_validates_the_manifest(napari):
         capture_output=True,
         text=True,
         check=False,
-        env={**__import__("os").environ, "PYTHONPATH": str(MANIFEST.parents[1])},
+        env={**os.environ, "PYTHONPATH": str(MANIFEST.parents[1])},
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

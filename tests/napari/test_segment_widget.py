@@ -247,6 +247,7 @@ def test_without_a_scan_the_widget_says_how_to_open_one(viewer, widget):
 
 
 def test_a_closed_dock_is_not_called_again(viewer, qtbot, widget):
+    from qtpy.QtCore import QEvent
     from qtpy.QtWidgets import QApplication
 
     result = medseg.infer(make_scan()[0], "hippocampus")
@@ -255,7 +256,7 @@ def test_a_closed_dock_is_not_called_again(viewer, qtbot, widget):
     viewer.window.remove_dock_widget("all")
     widget.deleteLater()
     for _ in range(3):
-        QApplication.sendPostedEvents(None, 52)  # what is to be deleted later
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
         QApplication.processEvents()
     layer.paint((16, 20, 20), 2)
     viewer.layers.clear()
