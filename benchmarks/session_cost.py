@@ -110,7 +110,7 @@ def main() -> None:
         results["python_work_alone"] = summary(milliseconds(python_work, 500))
         results["full_comparison"] = summary(milliseconds(lambda: session.sync(everything=True), 30))
 
-        box = (slice(100, 140), slice(200, 240), slice(50, 51))
+        box = (slice(60, 100), slice(60, 100), slice(50, 51))
 
         def stroke() -> None:
             array[box] ^= 1
@@ -123,7 +123,7 @@ def main() -> None:
         for name, taken in paint(session, options.strokes).items():
             results[name] = summary(taken)
         results["peak_beyond_array_after_painting_mb"] = round(peak_mb() - before_mb, 1)
-        results["undo_stroke"] = summary(milliseconds(session.undo, 20))
+        results["undo_stroke"] = summary(milliseconds(session.undo, min(20, options.strokes // 2)))
 
         def large() -> None:
             array[:, :, : array.shape[2] // 10] ^= 3
