@@ -115,6 +115,38 @@ class LayerGrid:
             steps.append(last - index[..., axis] if flipped else index[..., axis])
         return np.stack(steps, axis=-1) * self.scale + self.translate
 
+    def voxel(self, point: ArrayLike) -> tuple[int, int, int]:
+        """The voxel (i, j, k) nearest to layer coordinates (3,), or (2,) for a picture; may lie outside."""
+        steps = (np.asarray(point, dtype=np.float64) - self.translate) / self.scale
+        first, second, third = (
+            part.start for part in self.array_box([slice(round(n), round(n) + 1) for n in steps])
+        )
+        return first, second, third
+
+    def array_box(self, layer_box: Sequence[slice]) -> tuple[slice, slice, slice]:
+        """A box of the layer's data, a slice with start and stop per layer axis, as one of the array."""
+        box = [slice(0, 1)] * 3  # of a picture the third axis has one voxel
+        for part, axis, flipped in zip(layer_box, self.axes, self.flipped, strict=True):
+            size = self.geometry.shape[axis]
+            box[axis] = (
+                slice(size - part.stop, size - part.start) if flipped else slice(part.start, part.stop)
+            )
+        i, j, k = box
+        return i, j, k
+
+    def layer_indices(self, indices: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], ...]:
+        """Indices (N,) along i, j and k of the array, as indices along each axis of the layer's data."""
+        return tuple(
+            self.geometry.shape[axis] - 1 - indices[axis] if flipped else indices[axis]
+            for axis, flipped in zip(self.axes, self.flipped, strict=True)
+        )
+
+    def slice_coordinate(self, axis: int, index: int) -> float:
+        """Where slice ``index`` across an array axis lies along its layer axis, in layer coordinates."""
+        n = self.axes.index(axis)
+        step = self.geometry.shape[axis] - 1 - index if self.flipped[n] else index
+        return self.translate[n] + step * self.scale[n]
+
     @property
     def _flips(self) -> tuple[int, ...]:
         return tuple(n for n, flipped in enumerate(self.flipped) if flipped)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import napari_medseg
@@ -32,10 +33,17 @@ def napari():
 
 @pytest.fixture
 def viewer(napari, request):
-    """A window of its own, closed afterwards, with medseg's manifest registered as an install would."""
+    """A window of its own, closed afterwards."""
+    request.getfixturevalue("qtbot")  # only now: it starts Qt
+    with new_window(napari) as window:
+        yield window
+
+
+@contextmanager
+def new_window(napari):
+    """A window, closed at the end, with medseg's manifest registered as an install would."""
     import npe2
 
-    request.getfixturevalue("qtbot")  # only now: it starts Qt
     manager = npe2.PluginManager.instance()
     manifest = npe2.PluginManifest.from_file(MANIFEST)
     installed = manifest.name in manager

@@ -1,0 +1,182 @@
+"""What the Correct widget of the napari plugin adds to a stroke on a large scan, on the window's thread.
+
+    xvfb-run -a python benchmarks/correct_widget_cost.py [--shape 512 512 300] [--strokes 100]
+
+A real window, and strokes of ten dabs through napari's own mouse callbacks. Timed are the plugin's callbacks,
+summed over a stroke: begin, the announcement of each dab, the end of the step with its limits. Once without
+limits, once with all three, once with a brush of 40 voxels. Beside it the whole stroke, napari's own work
+included, and the threshold brush, whose painting is the plugin's and whose drawing is napari's. The last line
+is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "napari_plugin"))
+import napari
+import numpy as np
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+from napari_medseg._qt.correct_widget import CorrectWidget
+from napari_medseg.layers import image_layers, labels_layer
+from qtpy.QtWidgets import QApplication
+
+from medseg import Geometry, LabelMap, LabelSet, Volume
+
+_DABS = 10
+
+
+class Stopwatch:
+    """Adds up the time of methods that it has replaced on an object."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same call, timed."""
+
+        def timed(*arguments: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return call(*arguments)
+            finally:
+                self.seconds += time.perf_counter() - start
+
+        return timed
+
+
+def case(shape: tuple[int, int, int]) -> tuple[Volume, LabelMap]:
+    """Noise with a ball as the label, as NIfTI lies in memory."""
+    rng = np.random.default_rng(0)
+    scan = np.empty(shape, np.int16, order="F")
+    labels = np.zeros(shape, np.uint8, order="F")
+    i, j = np.ogrid[: shape[0], : shape[1]]
+    for k in range(shape[2]):  # plane by plane, so that the peak of memory is the arrays' own
+        scan[..., k] = rng.integers(0, 200, shape[:2])
+        x, y, z = (n / 2 for n in shape)
+        labels[..., k] = (i - x) ** 2 + (j - y) ** 2 + (k - z) ** 2 < (min(shape) / 3) ** 2
+    geometry = Geometry(shape, np.diag((0.8, 0.8, 1.5, 1.0)))
+    return Volume(scan[None], geometry), LabelMap(labels, geometry, LabelSet.from_names({1: "ball"}))
+
+
+def stroke(layer: Any, corner: tuple[int, int, int], pace_s: float) -> None:
+    """Ten dabs in a slice, at the pace of a hand."""
+
+    def event(kind: str, n: int) -> Any:
+        place = np.array((corner[0], corner[1] + 2 * n, corner[2] + n))
+        point = tuple(np.array(layer.translate) + place * layer.scale)
+        return read_only_mouse_event(
+            type=kind,
+            is_dragging=kind == "mouse_move",
+            position=point,
+            view_direction=None,
+            dims_displayed=[1, 2],
+        )
+
+    mouse_press_callbacks(layer, event("mouse_press", 0))
+    for n in range(1, _DABS):
+        time.sleep(pace_s)
+        mouse_move_callbacks(layer, event("mouse_move", n))
+    mouse_release_callbacks(layer, event("mouse_release", _DABS - 1))
+    QApplication.processEvents()
+
+
+def summary(milliseconds: list[float]) -> dict[str, float]:
+    """Median and 95th percentile."""
+    ordered = sorted(milliseconds)
+    return {
+        "median_ms": round(statistics.median(ordered), 3),
+        "p95_ms": round(ordered[int(0.95 * (len(ordered) - 1))], 3),
+    }
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 300))
+    parser.add_argument("--strokes", type=int, default=100)
+    parser.add_argument("--pace", type=float, default=0.004, help="seconds between dabs")
+    options = parser.parse_args()
+    os.environ["MEDSEG_SESSIONS"] = tempfile.mkdtemp()
+    viewer = napari.Viewer(show=True)
+    scan, labels = case(tuple(options.shape))
+    ((data, shown, _),) = image_layers(scan, "scan")
+    viewer.add_image(data, **shown)
+    data, shown, _ = labels_layer(labels, "labels")
+    layer = viewer.add_labels(data, **shown)
+    before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    widget = CorrectWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    start = time.perf_counter()
+    widget.start()
+    results: dict[str, Any] = {"shape": options.shape, "start_s": round(time.perf_counter() - start, 2)}
+    link, watch = widget.link, Stopwatch()
+    if link is None:
+        raise SystemExit(widget.banner.text())
+    session, correction = link.correction.session, link.correction
+    # All that the plugin does in a stroke goes through these.
+    for owner, names in ((session, ("begin_step", "end_step")), (correction, ("painted", "finish_stroke"))):
+        for name in names:
+            setattr(owner, name, watch.around(getattr(owner, name)))
+    draw = np.random.default_rng(1)
+    layer.mode = "paint"
+
+    def measure(name: str, *, size: int, brush: bool = False) -> None:
+        layer.brush_size, own, whole = size, [], []
+        for n in range(options.strokes):
+            layer.selected_label = 2 + n % 7
+            row, column = (int(draw.integers(size // 4, side - 60)) for side in data.shape[1:])
+            corner = (int(viewer.dims.current_step[0]), row, column)
+            watch.seconds, begun = 0.0, time.perf_counter()
+            stroke(layer, corner, options.pace)
+            whole.append((time.perf_counter() - begun - (_DABS - 1) * options.pace) * 1e3)
+            own.append(watch.seconds * 1e3)
+        results[f"{name}, whole stroke"] = summary(whole)
+        if not brush:
+            results[f"{name}, the plugin's part"] = summary(own)
+
+    measure("brush of 20", size=20)
+    measure("brush of 40", size=40)
+    limits = widget.tools.limits
+    limits.over.setChecked(True)
+    limits.low.setValue(20)
+    limits.high.setValue(150)
+    limits.in_range.setChecked(True)
+    limits.in_label.setChecked(True)
+    limits.label.setValue(1)
+    measure("brush of 40 within a label and a range", size=40)
+    limits.in_label.setChecked(False)
+    correction.dab = watch.around(correction.dab)  # type: ignore[method-assign]
+    widget.tools.threshold.setChecked(True)
+    measure("threshold brush of 40", size=40)
+    widget.tools.threshold.setChecked(False)
+    results["undo"] = summary([_timed(link.undo) for _ in range(20)])
+    results["peak_beyond_the_layers_mb"] = round(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - before_mb, 1
+    )
+    link.correction.session.close(discard=True)
+    for name, value in results.items():
+        print(f"{name:60s} {value}")
+    print(json.dumps(results))
+    os._exit(0)  # the window has nothing to ask
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
+
+
+if __name__ == "__main__":
+    main()

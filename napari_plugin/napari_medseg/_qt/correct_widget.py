@@ -1,0 +1,330 @@
+"""The dock widget that corrects a segmentation: start, tools, undo, save, and unsaved edits."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt.utils import create_worker
+
+from medseg import MedsegError, Verdict
+from napari_medseg._qt.banner_label import BannerLabel
+from napari_medseg._qt.case_chooser import CaseChooser
+from napari_medseg._qt.closing import CloseGuard, ask_path, ask_unsaved, window_of
+from napari_medseg._qt.connections import Connections
+from napari_medseg._qt.layer_link import LayerLink
+from napari_medseg._qt.layer_sessions import session_of
+from napari_medseg._qt.shortcuts import bind, shortcut_dialog, unbind
+from napari_medseg._qt.toolbox import Toolbox
+from napari_medseg._qt.unfinished_list import UnfinishedList
+from napari_medseg._writer import scans_in_the_window
+from napari_medseg.correcting import Correction, begin, scan_layers, scan_of_session, suggested_path
+from napari_medseg.layers import labels_layer, volume_of
+from napari_medseg.provenance import provenance_path
+from napari_medseg.segmenting import failure
+from napari_medseg.session import CorrectionSession
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+    from napari.viewer import Viewer
+
+_LOG = logging.getLogger(__name__)
+_STATE_EVERY_MS = 500
+_WIDTH = 350  # with a scroll bar nothing is cut off
+
+
+class CorrectWidget(QScrollArea):
+    """One labels layer at a time, with a session that keeps every stroke."""
+
+    def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = napari_viewer
+        self._borrowed = False  # the session is somebody else's, who closes it
+        self._guard: CloseGuard | None = None
+        self.link: LayerLink | None = None
+        self.unfinished, self.chooser = UnfinishedList(), CaseChooser(napari_viewer)
+        self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
+        self.save_button, self.help = QPushButton("Save …"), QPushButton("?")
+        self.who = QLineEdit()
+        self.state, self.banner, self.tools = QLabel(), BannerLabel(), Toolbox(napari_viewer)
+        self._timer = QTimer(self)
+        self._timer.setInterval(_STATE_EVERY_MS)
+        self._timer.timeout.connect(self._show_state)
+        self._lay_out()
+        self._wire()
+        self._window = Connections(self)
+        self._window.add(napari_viewer.layers.events.removed, self._leave_removed)
+        self._enable()
+        self.unfinished.look()
+
+    @property
+    def session(self) -> CorrectionSession | None:
+        """The session of the case that is corrected."""
+        return None if self.link is None else self.link.correction.session
+
+    def start(self) -> None:
+        """Begin to correct the chosen layer."""
+        layer, scan_layer = self.chooser.labels.layer, self.chooser.scan.layer
+        if layer is None or self.link is not None:
+            return
+        self.banner.hide()
+        try:
+            scan = None if scan_layer is None else volume_of([(scan_layer.data, scan_layer.metadata)])
+            shared = session_of(layer)
+            if shared is not None:
+                correction = Correction(shared, None if scan is None else scan.data[0])
+            else:
+                _, options, _ = layer.as_layer_data_tuple()
+                correction = begin(layer.data, options, scan, scans_in_the_window())
+        except (MedsegError, OSError) as error:
+            self._fail(error)
+            return
+        suggested = None if scan_layer is None else tuple(scan_layer.contrast_limits)
+        self._begin(layer, correction, suggested, borrowed=shared is not None)
+
+    def resume(self, session: CorrectionSession) -> None:
+        """Go on with a recovered session, in layers of its own."""
+        if self.link is not None and not self.leave(may_cancel=True):
+            session.close()
+            self.unfinished.look()
+            return
+        scan, problem = scan_of_session(session.facts)
+        suggested = None
+        if scan is not None:
+            image: Any = None
+            for data, options, _ in scan_layers(scan, session.facts):
+                image = image or self._viewer.add_image(data, **options)
+            suggested = None if image.rgb else tuple(image.contrast_limits)
+        data, options, _ = labels_layer(session.label_map(), session.facts.case)
+        layer = self._viewer.add_labels(data, **options)
+        fits = scan is not None and scan.geometry.same_grid(session.facts.geometry)
+        correction = Correction(session, scan.data[0] if scan is not None and fits else None)
+        self._begin(layer, correction, suggested, borrowed=False)
+        said = [*session.notices, *([problem] if problem else [])]
+        if said:
+            self._say(Verdict.of("warning", "recovered", " ".join(said)), "Recovered.")
+        else:
+            self._note(f"{session.facts.case} is recovered, with all edits.")
+
+    def leave(self, *, may_cancel: bool) -> bool:
+        """End the correction; unsaved edits are asked about. False if the person would rather go on."""
+        link = self.link
+        if link is None:
+            return True
+        session, discard = link.correction.session, False
+        if not self._borrowed:
+            try:
+                session.sync(everything=True)
+                if session.is_modified:
+                    choice = ask_unsaved(self, session.facts.case, may_cancel=may_cancel)
+                    if choice == "cancel":
+                        return False
+                    if choice == "save" and not self._save_now() and may_cancel:
+                        return False
+                    discard = choice == "discard"
+            except (MedsegError, OSError) as error:
+                self._fail(error)
+                if may_cancel:
+                    return False
+        self._end()
+        if not self._borrowed:
+            try:
+                session.close(discard=discard)
+            except (MedsegError, OSError) as error:
+                self._fail(error)
+        return True
+
+    def save(self, path: Path) -> None:
+        """Write the labels in the background, with their provenance beside them."""
+        session = self.session
+        if session is None:
+            return
+        self.save_button.setEnabled(False)
+        self.state.setText(f"Saving {path.name} …")
+        create_worker(
+            session.save,
+            path,
+            who=self.who.text().strip() or None,
+            overwrite=True,  # the dialog has asked
+            _connect={"returned": self._saved, "errored": self._fail, "finished": self._enable},
+            _start_thread=True,
+        )
+
+    def event(self, event: QEvent) -> bool:
+        """A dock that closes lets go of its widget: the correction ends with it."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.leave(may_cancel=False)
+        return super().event(event)
+
+    def _begin(
+        self,
+        layer: Labels,
+        correction: Correction,
+        suggested: tuple[float, float] | None,
+        *,
+        borrowed: bool,
+    ) -> None:
+        self._borrowed = borrowed
+        self.link = LayerLink(self._viewer, layer, correction, self)
+        self.link.failed.connect(self._fail)
+        self.link.edited.connect(self._show_state)
+        if not borrowed:
+            correction.session.start()
+        self._viewer.layers.selection.active = layer
+        self.chooser.labels.choose(layer)
+        self.tools.start(self.link, suggested)
+        bind(layer, {**self.tools.actions, "undo": self._undo, "redo": self._redo})
+        self._guard = CloseGuard(window_of(self), lambda: self.leave(may_cancel=True))
+        self._timer.start()
+        self._enable()
+
+    def _end(self) -> None:
+        link, self.link = self.link, None
+        self._timer.stop()
+        if self._guard is not None:
+            self._guard.release()
+            self._guard = None
+        if link is not None:
+            unbind(link.layer)
+            self.tools.end()
+            link.end()
+            link.deleteLater()
+        self._enable()
+
+    def _leave_removed(self, event: Any) -> None:
+        if self.link is not None and event.value is self.link.layer:
+            self.leave(may_cancel=False)
+
+    def _toggle(self) -> None:
+        if self.link is None:
+            self.start()
+        else:
+            self.leave(may_cancel=True)
+
+    def _undo(self) -> None:
+        if self.link is not None and not self.tools.is_busy:
+            self.link.undo()
+
+    def _redo(self) -> None:
+        if self.link is not None and not self.tools.is_busy:
+            self.link.redo()
+
+    def _ask_and_save(self) -> None:
+        session = self.session
+        if session is not None and (path := ask_path(self, suggested_path(session.facts))):
+            self.save(path)
+
+    def _save_now(self) -> bool:
+        session = self.session
+        path = None if session is None else ask_path(self, suggested_path(session.facts))
+        if session is None or path is None:
+            return False
+        session.save(path, who=self.who.text().strip() or None, overwrite=True)
+        return True
+
+    def _saved(self, path: Path) -> None:
+        self._note(_breakable(f"Saved {path.name} in {path.parent}; beside it {provenance_path(path).name}."))
+
+    def _show_help(self) -> None:
+        dialog = shortcut_dialog(self)
+        dialog.exec()
+        dialog.deleteLater()
+
+    def _show_state(self) -> None:
+        session = self.session
+        if session is None:
+            self.state.setText("")
+            return
+        if session.failure is not None:
+            self._fail(session.failure)
+        busy = self.tools.is_busy
+        self.undo.setEnabled(session.can_undo and not busy)
+        self.redo.setEnabled(session.can_redo and not busy)
+        if not busy and self.save_button.isEnabled():
+            modified = session.is_modified
+            self.state.setText("Unsaved edits, kept on the disk" if modified else "No unsaved edits")
+
+    def _show_busy(self, what: str) -> None:
+        self.state.setText(f"{what} the layer is locked" if what else "")
+        self._enable()
+
+    def _fail(self, error: Exception) -> None:
+        verdict, is_bug = failure(error)
+        if is_bug:
+            _LOG.error("correcting failed", exc_info=error)
+        self._say(verdict)
+
+    def _note(self, text: str) -> None:
+        self.banner.setVisible(False)
+        self.said.setText(text)
+        self.said.setVisible(bool(text))
+
+    def _say(self, verdict: Verdict, introduction: str = "") -> None:
+        self.said.hide()
+        self.banner.show_verdict(verdict, introduction)
+
+    def _enable(self) -> None:
+        correcting, busy = self.link is not None, self.tools.is_busy
+        self.chooser.show_state(correcting=correcting)
+        self.tools.setEnabled(correcting and not busy)
+        self.save_button.setEnabled(correcting and not busy)
+        for one in (self.undo, self.redo):
+            one.setEnabled(False)
+        self._show_state()
+
+    def _wire(self) -> None:
+        self.chooser.button.clicked.connect(self._toggle)
+        self.undo.clicked.connect(self._undo)
+        self.redo.clicked.connect(self._redo)
+        self.save_button.clicked.connect(self._ask_and_save)
+        self.help.clicked.connect(self._show_help)
+        self.tools.said.connect(self._note)
+        self.tools.failed.connect(self._fail)
+        self.tools.busy.connect(self._show_busy)
+        self.unfinished.recovered.connect(self.resume)
+        self.unfinished.failed.connect(self._fail)
+
+    def _lay_out(self) -> None:
+        self.said = QLabel()
+        self.said.setWordWrap(True)
+        # A path without a space in it must not make the dock wider.
+        self.said.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.said.hide()
+        self.state.setWordWrap(True)
+        self.who.setPlaceholderText("your name, for the provenance (optional)")
+        self.help.setToolTip("Shortcuts")
+        row = QHBoxLayout()
+        for one in (self.undo, self.redo, self.save_button):
+            row.addWidget(one, stretch=1)
+        row.addWidget(self.help)
+        self.help.setFixedWidth(30)
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        for part in (self.unfinished, self.chooser):
+            layout.addWidget(part)
+        layout.addLayout(row)
+        for part in (self.who, self.state, self.said, self.banner, self.tools):
+            layout.addWidget(part)
+        layout.addStretch(1)
+        self.setWidget(inner)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumSize(_WIDTH, 420)
+
+
+def _breakable(text: str) -> str:
+    """A text whose long file names may go on in the next line; not for copying."""
+    return re.sub(r"([/\\_.])(?=\w)", "\\1\u200b", text)

@@ -1,0 +1,251 @@
+"""Correcting without a window: coordinates, limits, strokes, scribbles, slices of interest."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari_medseg.correcting import Place, begin, scan_of_session, suggested_path
+from napari_medseg.layers import LayerGrid, image_layers, labels_layer
+from napari_medseg.limits import Limits
+from napari_medseg.scribbles import Answer
+from napari_medseg.scribbling import answer_edit, legend, with_structure
+from napari_medseg.slices_of_interest import doubt_of_slices, next_unseen, next_unsure
+from napari_medseg.strokes import before_stroke, stroke_box
+from napari_medseg.tools import free_id
+
+import medseg
+from medseg.volume import Source
+
+from .session_case import LABELS, SHAPE, label_map, oblique
+
+_SAGITTAL = np.array(((0, 0, 3.0, -9), (0.7, 0, 0, 4), (0, -1.1, 0, 2), (0, 0, 0, 1)))
+
+
+@pytest.fixture(autouse=True)
+def sessions(tmp_path, monkeypatch):
+    """Sessions lie in a folder of the test."""
+    monkeypatch.setenv("MEDSEG_SESSIONS", str(tmp_path / "sessions"))
+    return tmp_path / "sessions"
+
+
+def _scan(paths=()):
+    data = np.random.default_rng(3).normal(100, 20, (1, *SHAPE)).astype(np.float32)
+    return medseg.Volume(data, medseg.Geometry(SHAPE, oblique()), Source(paths=tuple(paths)))
+
+
+@pytest.fixture
+def correction():
+    """A case that is corrected, with a scan."""
+    data, options, _ = labels_layer(label_map(), "case")
+    made = begin(data, options, _scan(), ())
+    yield made
+    made.session.close(discard=True)
+
+
+def _painted(data, box, mask, label):
+    """A stroke as napari 0.9 tells of it, painted."""
+    atom = namedtuple("Atom", "slice_key mask old_values new_value")(box, mask, data[box][mask].copy(), label)
+    data[box][mask] = label
+    return atom
+
+
+@pytest.mark.parametrize("affine", [oblique(), _SAGITTAL], ids=["oblique", "sagittal"])
+def test_places_of_the_layer_are_those_of_the_array(affine):
+    geometry = medseg.Geometry(SHAPE, affine)
+    grid = LayerGrid(geometry)
+    numbers = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    layer = grid.to_layer(numbers)
+    box = tuple(slice(1, size - 1 - n) for n, size in enumerate(layer.shape))
+    np.testing.assert_array_equal(np.sort(numbers[grid.array_box(box)].ravel()), np.sort(layer[box].ravel()))
+    indices = np.nonzero(numbers % 7 == 3)
+    np.testing.assert_array_equal(layer[grid.layer_indices(indices)], numbers[indices])
+    for place in np.ndindex(layer.shape):
+        point = np.array(place) * grid.scale + grid.translate + 0.3 * np.array(grid.scale)
+        assert numbers[grid.voxel(point)] == layer[place]
+    for n, axis in enumerate(grid.axes):
+        index = grid.voxel([grid.slice_coordinate(a, 2) if a == axis else t
+                            for a, t in zip(grid.axes, grid.translate, strict=True)])  # fmt: skip
+        assert index[axis] == 2, n
+
+
+def test_a_layer_is_corrected_in_its_own_memory():
+    labels = label_map()
+    data, options, _ = labels_layer(labels, "case")
+    correction = begin(data, options, None, ())
+    assert np.shares_memory(correction.session.array, labels.data)
+    data[0, 0, 0] = 200
+    assert correction.session.sync(everything=True) == 1
+    correction.session.close(discard=True)
+
+
+@pytest.mark.parametrize("how", ["int64", "read-only"])
+def test_a_layer_that_cannot_be_edited_in_place_is_copied_once(how):
+    data, options, _ = labels_layer(label_map(), "case")
+    data = data.astype(np.int64) if how == "int64" else data.copy()
+    data.flags.writeable = how != "read-only"
+    correction = begin(data, options, None, ())
+    np.testing.assert_array_equal(correction.layer_data, data)
+    correction.layer_data[0, 0, 0] = 1
+    assert correction.session.sync(everything=True) == 1
+    correction.session.close(discard=True)
+
+
+def test_a_foreign_layer_on_a_scan_begins_without_names(tmp_path):
+    scan = _scan([tmp_path / "scan.nii.gz"])
+    ((image, options, _),) = image_layers(scan, "scan")
+    foreign = {"name": "Labels", "scale": options["scale"], "translate": options["translate"]}
+    correction = begin(np.zeros(image.shape, np.uint8), foreign, scan, [options["metadata"]["medseg"]])
+    assert correction.session.facts.geometry == scan.geometry
+    assert correction.session.facts.scan == (tmp_path / "scan.nii.gz",)
+    assert correction.session.facts.labels_path is None
+    assert suggested_path(correction.session.facts) == tmp_path / "scan_seg.nii.gz"
+    assert "could not be opened" in scan_of_session(correction.session.facts)[1]
+    correction.session.close(discard=True)
+
+
+def test_a_scan_on_another_grid_is_refused_and_leaves_no_session(sessions):
+    data, options, _ = labels_layer(label_map(), "case")
+    other = medseg.Volume(np.zeros((1, *SHAPE)), medseg.Geometry(SHAPE, _SAGITTAL))
+    with pytest.raises(medseg.InputRefused, match="choose the scan that the labels belong to"):
+        begin(data, options, other, ())
+    assert not sessions.exists()
+
+
+def test_a_series_is_saved_beside_its_folder(correction):
+    from dataclasses import replace
+
+    series = tuple(Path("/study/series 3") / f"{n}.dcm" for n in range(3))
+    facts = replace(correction.session.facts, scan=series)
+    assert suggested_path(facts) == Path("/study/series 3_seg.nii.gz")
+
+
+def test_the_place_on_show_follows_the_slider_and_knows_the_way_onwards(correction):
+    grid = correction.grid
+    for n in range(3):
+        first = correction.place(grid.translate, n)
+        point = np.array(grid.translate)
+        point[n] += grid.scale[n]
+        assert correction.place(point, n) == Place(first.axis, first.index + first.onwards, first.onwards)
+        point[n] -= 100 * grid.scale[n]
+        assert correction.place(point, n) == first  # outside of the scan: the nearest slice
+
+
+@pytest.mark.parametrize("form", ["indices", "boxes"])
+def test_what_a_stroke_painted_over_is_known_in_both_forms_of_its_event(form):
+    rng = np.random.default_rng(2)
+    start = rng.integers(0, 4, (6, 8, 5)).astype(np.uint8)
+    data, atoms = start.copy(), []
+    for label, box in ((3, np.s_[1:2, 2:6, 0:4]), (1, np.s_[1:2, 4:8, 1:5])):
+        mask = data[box] != label
+        if form == "boxes":
+            atoms.append(_painted(data, box, mask, label))
+            continue
+        places = tuple(
+            n + side.start for n, side in zip(np.nonzero(mask), box, strict=True)
+        )  # fmt: skip
+        atoms.append((places, data[places].copy(), label))
+        data[places] = label
+    box = stroke_box(atoms)
+    assert (data != start)[box].sum() == (data != start).sum()
+    np.testing.assert_array_equal(before_stroke(data, atoms, box), start[box])
+
+
+def test_a_stroke_stays_inside_every_limit_and_is_one_step(correction):
+    session, grid = correction.session, correction.grid
+    start = session.array.copy()
+    region = np.random.default_rng(5).integers(0, 2, SHAPE)
+    correction.limits = Limits(3, (80.0, 130.0), correction.image, region)
+    layer = correction.layer_data
+    session.begin_step()
+    box = np.s_[1:4, 0:6, 2:9]
+    atoms = [_painted(layer, box, layer[box] != 1, 1)]
+    session.sync(everything=True)  # the session's thread may look in the middle of a stroke
+    assert correction.finish_stroke(layer, atoms)
+    session.end_step()
+    expected = start.copy()
+    for voxel in np.ndindex(SHAPE):
+        stroked = np.zeros_like(layer, bool)
+        stroked[box] = True
+        if (
+            grid.to_array(stroked)[voxel]
+            and start[voxel] == 3
+            and 80 <= correction.image[voxel] <= 130
+            and region[voxel]
+        ):
+            expected[voxel] = 1
+    np.testing.assert_array_equal(session.array, expected)
+    assert (expected != start).any()
+    session.undo()
+    np.testing.assert_array_equal(session.array, start)
+    assert not session.can_undo
+
+
+def test_the_threshold_brush_is_a_disc_in_mm_within_its_range(correction):
+    grid, spacing = correction.grid, np.array(correction.grid.geometry.spacing)
+    limits = Limits(intensity=(90.0, 200.0), image=correction.image)
+    start = correction.session.array.copy()
+    points = [grid.from_patient(grid.geometry.index_to_world(at)) for at in ((2, 3, 2), (6, 3, 2))]
+    correction.apply(correction.dab(3, points, 1.6, 2, "all", limits))
+    for i, j, k in np.ndindex(SHAPE):
+        along = min(max(i, 2), 6)
+        near = k == 2 and np.linalg.norm(((i - along), (j - 3)) * spacing[:2]) <= 1.6
+        painted = near and 90 <= correction.image[i, j, k] <= 200
+        assert correction.session.array[i, j, k] == (3 if painted else start[i, j, k])
+
+
+def test_an_answer_changes_its_structures_alone_and_keeps_to_its_box():
+    labels = label_map(seed=4).data
+    strokes = with_structure(legend(LABELS.labels), 7)
+    assert [(one.value, one.label) for one in strokes] == [(1, 0), (2, 1), (3, 3), (4, 200), (5, 7)]
+    box = (slice(2, 8), slice(1, 6), slice(0, 4))
+    answered = np.random.default_rng(6).choice([1, 3, 5], (6, 5, 4)).astype(np.uint8)
+    for over in ("background", "all"):
+        after = labels.copy()
+        answer_edit(labels, Answer(answered, box, True), strokes, over=over).apply(after)
+        for voxel in np.ndindex(SHAPE):
+            old, expected = labels[voxel], labels[voxel]
+            if all(side.start <= n < side.stop for n, side in zip(voxel, box, strict=True)):
+                said = {1: 0, 3: 3, 5: 7}[
+                    answered[tuple(n - s.start for n, s in zip(voxel, box, strict=True))]
+                ]
+                if said and (old in (0, 3, 7) or over == "all"):
+                    expected = said
+                elif not said and old in (3, 7):
+                    expected = 0
+            assert after[voxel] == expected
+
+
+def test_unseen_slices_are_those_with_labels_and_their_neighbours_in_order():
+    labels = np.zeros((3, 4, 12), np.uint8)
+    labels[1, 1, [4, 5, 9]] = 2
+    seen, way, here = {5}, [], 5
+    while (found := next_unseen(labels, 2, here, seen)) is not None:
+        way.append(here := found)
+        seen.add(found)
+    assert way == [6, 8, 9, 10, 3, 4]
+
+
+def test_the_slice_of_most_doubt_comes_first():
+    rng = np.random.default_rng(0)
+    shares = rng.random((4, 5, 6))
+    doubt = doubt_of_slices(shares, 1, "probability")
+    np.testing.assert_allclose(doubt, [(1 - abs(2 * shares[:, n] - 1)).sum() for n in range(5)])
+    here, order, seen = int(np.argmin(doubt)), [], set()
+    while (found := next_unsure(doubt, here, seen)) is not None:
+        order.append(found)
+        seen.add(found)
+    assert order == np.argsort(-doubt)[:-1].tolist()
+    with pytest.raises(medseg.UsageError, match="expected 0 to 1"):
+        doubt_of_slices(shares * 3, 1, "probability")
+    assert next_unsure(doubt_of_slices(np.full((2, 2, 2), np.nan), 0, "doubt"), 0, ()) is None
+
+
+def test_a_free_id_is_above_all_names_and_all_paint_and_may_be_used_up():
+    labels = np.array([[[0, 9]]], np.uint8)
+    assert free_id(labels, medseg.LabelSet.from_names({4: "a"})) == 10
+    assert free_id(labels, medseg.LabelSet.from_names({40: "a"})) == 41
+    with pytest.raises(medseg.UsageError, match="no id above 255"):
+        free_id(labels, medseg.LabelSet.from_names({255: "a"}))
