@@ -147,8 +147,13 @@ def _images(case: str, told: object, folders: Iterable[Path]) -> tuple[tuple[str
 
 
 def _existing(path: Path, folders: Iterable[Path]) -> Path | None:
-    """A path as it was given to ``medseg infer``, or by its name in one of the folders."""
-    candidates = [path, *(folder / path for folder in folders), *(folder / path.name for folder in folders)]
+    """A path as it was given to ``medseg infer``, or by its name in one of the folders.
+
+    A relative one counts from where that ran, as a rule beside the folder it wrote: napari runs elsewhere.
+    """
+    folders = list(folders)
+    candidates = [path, *(folder / path for folder in folders)]
+    candidates += [folder.parent / path for folder in folders] + [folder / path.name for folder in folders]
     return next((one.absolute() for one in candidates if one.exists()), None)
 
 

@@ -194,6 +194,9 @@ def test_a_study_finds_its_scans_by_the_sidecars_or_in_a_folder_that_is_named(tm
     _segmented(study / "segmentations", "c", "gone.nii.gz")
     found = {case.id: [path for _, path in case.images] for case in find_cases(study, scans)}
     assert found == {"a": [by_sidecar], "b": [scans / "b.nii.gz"], "c": []}
+    beside = _scan(tmp_path / "given" / "d.nii.gz")
+    _segmented(tmp_path / "out", "d", "given/d.nii.gz")  # as `medseg infer given/d.nii.gz -o out` writes it
+    assert find_cases(tmp_path / "out")[0].images == (("", beside),)
     queue = ReviewQueue(study, scans)
     assert queue.status_path == study / "review.json"
     session = open_session(label_map(), case="c", root=tmp_path / "sessions")
