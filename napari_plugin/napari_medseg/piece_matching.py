@@ -8,8 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from napari_medseg.boxes import Mask
 
@@ -47,6 +45,10 @@ def matched_pieces(first: Mask, last: Mask, spacing: Floats, apart: float) -> It
         masks = [[pieces[side] == one for one in left[side]] for side in (0, 1)]
         near = _nearest_pairs(np.array([[_room(a, b, spacing) for b in masks[1]] for a in masks[0]]), apart)
         links = np.vstack([links, *([left[0][a], left[1][b]] for a, b in near)])
+    # Its solvers come along and take 0.1 s to import, of the second that a start of the plugin may take.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     # One graph of all pieces: those of the second slice are numbered behind those of the first.
     nodes = sum(count)
     edges = coo_array((np.ones(len(links)), (links[:, 0] - 1, links[:, 1] - 1 + count[0])), (nodes, nodes))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 _NAVIGATE = "pan_zoom"
+_CLICK_PIXELS = 3  # the mouse that moves farther drags the picture, as ever
 
 
 class CanvasMode(QObject):
@@ -40,13 +41,17 @@ class CanvasMode(QObject):
         """The next click on a voxel of the scan is for ``clicked``."""
 
         def press(layer: Labels, event: Any) -> Iterator[None]:
+            pressed = np.array(event.pos)
             yield
-            if event.type == "mouse_release":  # a drag moves the picture, as ever
-                grid = self._link.correction.grid
-                voxel = grid.voxel(_own_point(layer, event))
-                if all(0 <= n < size for n, size in zip(voxel, grid.geometry.shape, strict=True)):
-                    self.stop()
-                    clicked(voxel)
+            while event.type == "mouse_move":
+                yield
+            grid = self._link.correction.grid
+            voxel = grid.voxel(_own_point(layer, event))
+            still = bool(np.all(np.abs(np.asarray(event.pos) - pressed) <= _CLICK_PIXELS))
+            inside = all(0 <= n < size for n, size in zip(voxel, grid.geometry.shape, strict=True))
+            if still and inside:
+                self.stop()
+                clicked(voxel)
 
         self._begin(name, press, "cross")
 

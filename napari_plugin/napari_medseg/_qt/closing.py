@@ -53,7 +53,7 @@ def window_of(widget: QWidget) -> QWidget:
     found: QWidget | None = widget
     while found is not None and not isinstance(found, QMainWindow):
         found = found.parentWidget()
-    return found or widget.window()
+    return widget.window() if found is None else found
 
 
 class CloseGuard(QObject):

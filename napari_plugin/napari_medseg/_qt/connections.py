@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QObject
 
 
 class Connections:
@@ -14,7 +14,7 @@ class Connections:
     napari's events know nothing of Qt: they would call methods of a widget whose window is long gone.
     """
 
-    def __init__(self, widget: QWidget) -> None:
+    def __init__(self, widget: QObject) -> None:
         self._made: list[tuple[Any, Callable[..., None]]] = []
         widget.destroyed.connect(self.drop)
 

@@ -186,7 +186,7 @@ class CorrectWidget(QScrollArea):
         self._viewer.layers.selection.active = layer
         self.chooser.labels.choose(layer)
         self.tools.start(self.link, suggested)
-        bind(layer, {**self.tools.actions, "undo": self._undo, "redo": self._redo})
+        bind(layer, {**self.tools.by_action, "undo": self._undo, "redo": self._redo})
         self._guard = CloseGuard(window_of(self), lambda: self.leave(may_cancel=True))
         self._timer.start()
         self._enable()

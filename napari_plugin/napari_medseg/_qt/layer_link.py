@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from medseg import UsageError
 from napari_medseg._qt.connections import Connections
-from napari_medseg._qt.layer_sessions import set_session
+from napari_medseg._qt.layer_sessions import session_of, set_session
 from napari_medseg.correcting import Correction, Place
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class LayerLink(QObject):
             layer.data, correction.session.array
         ):
             layer.data = correction.layer_data
+        self._before = session_of(layer)
         set_session(layer, correction.session)
         self._made = Connections(self)
         self._made.add(layer.events.labels_update, self._painted)
@@ -58,7 +59,7 @@ class LayerLink(QObject):
         self._made.drop()
         if self._press in self.layer.mouse_drag_callbacks:
             self.layer.mouse_drag_callbacks.remove(self._press)
-        set_session(self.layer, None)
+        set_session(self.layer, self._before)  # a session that was borrowed is still its owner's
 
     @property
     def displayed(self) -> tuple[int, ...]:

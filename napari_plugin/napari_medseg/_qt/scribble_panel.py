@@ -16,6 +16,7 @@ from superqt.utils import create_worker
 from medseg import UsageError
 from napari_medseg._qt.layer_link import LayerLink
 from napari_medseg._qt.scribble_layers import add_preview, add_strokes, new_answer, show_meaning
+from napari_medseg._qt.shortcuts import bind
 from napari_medseg._qt.tool_panels import button
 from napari_medseg.scribbles import Answer, segment_scribbles
 from napari_medseg.scribbling import Stroke, legend, with_structure
@@ -93,6 +94,7 @@ class ScribblePanel(QWidget):
             self.strokes = with_structure(self.strokes, label)
         if self.layer is None or self.layer not in self._viewer.layers:
             self.layer = add_strokes(self._viewer, link.correction, self.strokes)
+            bind(self.layer, {"scribble": self.segment.click})  # as on the labels
         else:
             show_meaning(self.layer, self.strokes)
         self._fill()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from medseg import MedsegError
@@ -22,6 +22,7 @@ from napari_medseg._qt.scribble_panel import ScribblePanel
 from napari_medseg._qt.tool_panels import LabelPanel, ShapePanel, SlicePanel
 from napari_medseg._qt.tool_runner import ToolRunner
 from napari_medseg.correcting import Place
+from napari_medseg.edits import Edit
 from napari_medseg.limits import Limits
 from napari_medseg.scribbles import Answer
 from napari_medseg.scribbling import Stroke, answer_edit
@@ -29,6 +30,7 @@ from napari_medseg.slices_of_interest import doubt_of_slices, next_unseen, next_
 from napari_medseg.tools import Job, Tool, Voxel
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
 _UNSEEN = "slices not seen yet"
@@ -87,6 +89,9 @@ class Toolbox(QWidget):
         self.scribbles.end()
         if self.mode is not None:
             self.mode.end()
+        for one in (self._runner, self.mode):
+            if one is not None:
+                one.deleteLater()
         self._link = self._runner = self.mode = None
 
     @property
@@ -95,8 +100,8 @@ class Toolbox(QWidget):
         return self._runner is not None and self._runner.is_busy
 
     @property
-    def actions(self) -> Mapping[str, Callable[[], None]]:
-        """What the shortcuts of these names do."""
+    def by_action(self) -> Mapping[str, Callable[[], None]]:
+        """What the shortcuts of these actions do."""
         shape, slices = self.shape_tools, self.slices
         pressed = {
             "smooth": shape.smooth, "grow": shape.grow, "shrink": shape.shrink,
@@ -223,7 +228,7 @@ class Toolbox(QWidget):
         known = names.background if other == 0 else names[other].name if other in names.ids else "new"
         self.labels.other_name.setText(known)
 
-    def _may_be_map(self, layer: object) -> bool:
+    def _may_be_map(self, layer: Layer) -> bool:
         link = self._link
         if link is None or not is_scan(layer):
             return False
@@ -235,7 +240,7 @@ class Toolbox(QWidget):
 
     def _wire(self) -> None:
         shape, slices, labels = self.shape_tools, self.slices, self.labels
-        by_mm: tuple[tuple[str, QWidget, Callable[[Job, float], object]], ...] = (
+        by_mm: tuple[tuple[str, QPushButton, Callable[[Job, float], Edit]], ...] = (
             ("Smoothed", shape.smooth, tools.smooth),
             ("Grown", shape.grow, tools.grow),
             ("Shrunk", shape.shrink, tools.shrink),
@@ -261,7 +266,7 @@ class Toolbox(QWidget):
         self.scribbles.accepted.connect(self._accept)
         self.scribbles.failed.connect(self.failed)
 
-    def _run_by_mm(self, title: str, tool: Callable[..., object], *_: object) -> None:
+    def _run_by_mm(self, title: str, tool: Callable[[Job, float], Edit], *_: object) -> None:
         mm = self.shape_tools.mm.value()
         self.run(title, lambda job: tool(job, mm))
 
