@@ -88,10 +88,8 @@ class Correction:
 
     def job(self, label: int, place: Place, extent: Extent, over: Over) -> Job:
         """What a tool is to work on."""
-        spacing = self.grid.geometry.spacing
-        return Job(
-            self.session.array, spacing, label, place.axis, place.index, extent, over, self.limits
-        )  # fmt: skip
+        array, spacing = self.session.array, self.grid.geometry.spacing
+        return Job(array, spacing, label, place.axis, place.index, extent, over, self.limits)
 
     def dab(
         self,
