@@ -175,6 +175,7 @@ def test_a_queue_is_corrected_case_by_case_and_is_a_training_dataset(
 ):
     from napari_medseg._qt import review_widget
     from napari_medseg._qt.kept_view import camera_of
+    from napari_medseg._qt.layer_sessions import session_of
 
     from medseg.training.dataset import read_dataset
 
@@ -220,6 +221,12 @@ def test_a_queue_is_corrected_case_by_case_and_is_a_training_dataset(
     panel.next_button.click()
     qtbot.waitUntil(lambda: "a" in viewer.layers and not panel.busy, timeout=_WAIT_MS)
     panel.decisions["accepted"].click()
+    _, correct = viewer.window.add_plugin_dock_widget("medseg", "Correct")
+    for _ in range(2):  # started, stopped and started again, it works on the case's own session
+        correct.start()
+        assert correct.session is panel.case.session
+        correct.leave(may_cancel=False)
+    assert session_of(viewer.layers["a labels"]) is panel.case.session
     panel.filter.setCurrentText("corrected")
     assert [panel.table.item(n, 0).text() for n in range(3) if not panel.table.isRowHidden(n)] == ["b", "c"]
     viewer.window.remove_dock_widget("all")

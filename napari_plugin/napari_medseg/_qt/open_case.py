@@ -77,10 +77,10 @@ class OpenCase:
         Edits that were not saved stay on the disk and come back with the case, unless ``discard`` is set.
         """
         self.session.close(discard=self.discard)
-        set_session(self.labels, None)
         for layer in self.layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+        set_session(self.labels, None)  # last: the correction widget leaves a layer as it found it
 
 
 def _added(viewer: Viewer, loaded: LoadedCase) -> list[Layer]:
