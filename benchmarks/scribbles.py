@@ -46,7 +46,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari_medseg.scribbles import segment_scribbles
+from napari_medseg.scribble.scribbles import segment_scribbles
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.sparse.csgraph import dijkstra

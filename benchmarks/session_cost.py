@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "napari_plugin"))
+from napari_medseg.recovery.sessions import open_session, recover, unfinished_sessions
 from napari_medseg.session import CorrectionSession
-from napari_medseg.sessions import open_session, recover, unfinished_sessions
 
 from medseg import Geometry, LabelMap, LabelSet
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from napari_medseg.slice_interpolation import interpolate_slices
+from napari_medseg.editing.slice_interpolation import interpolate_slices
 from numpy.typing import NDArray
 from scipy import ndimage
 

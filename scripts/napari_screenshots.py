@@ -159,7 +159,7 @@ def scribbles(viewer: Any) -> None:
 
 def recover(viewer: Any) -> None:
     """What the correction widget offers after a crash."""
-    from napari_medseg.sessions import UnfinishedSession
+    from napari_medseg.recovery.sessions import UnfinishedSession
 
     open_sample(viewer)
     widget = dock(viewer, "Correct")

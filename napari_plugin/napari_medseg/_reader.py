@@ -14,7 +14,7 @@ from typing import Any
 import medseg
 from medseg.io.files import EXTENSIONS, extension, is_dicom_file, stem
 from napari_medseg.layers import LayerData, image_layers, labels_layer
-from napari_medseg.series import Chooser, read_or_ask
+from napari_medseg.panels.series import Chooser, read_or_ask
 
 Paths = str | list[str]
 

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg import UsageError
-from napari_medseg.arguments import Over, check_call, check_mask, check_shape
-from napari_medseg.boxes import (
+from napari_medseg.editing.arguments import Over, check_call, check_mask, check_shape
+from napari_medseg.editing.boxes import (
     Box,
     Labels,
     Mask,

@@ -1,9 +1,9 @@
 """The correction session: one case whose label array is edited, and every edit is kept. No Qt, no viewer.
 
 Nobody has to tell the session what was painted. It holds a second copy of the array as of the last `sync`;
-what differs from it is a new edit, and goes to the journal on the disk (`napari_medseg.journal`). A thread
-compares what was announced by `changed` at once, and everything every half second, as napari's own undo and
-writes to the array announce nothing.
+what differs from it is a new edit, and goes to the journal on the disk (`napari_medseg.recovery.journal`).
+A thread compares what was announced by `changed` at once, and everything every half second, as napari's
+own undo and writes to the array announce nothing.
 
 Memory beyond the array: the copy, and some 50 MB while a very large edit is recorded. `save` takes one more
 copy for as long as it writes. What can be undone lies in the journal.
@@ -25,19 +25,19 @@ from numpy.typing import NDArray
 import medseg
 from medseg import LabelMap, LabelSet, UsageError
 from medseg.volume import Source, present_ids
-from napari_medseg import provenance
-from napari_medseg.change_notes import ChangeNotes
-from napari_medseg.differences import Box, in_memory_order, ranges_of
-from napari_medseg.recorder import Recorder
-from napari_medseg.session_files import START, SessionFacts, start_blocks
-from napari_medseg.session_folders import SessionLock, remove_folder
+from napari_medseg.recovery import provenance
+from napari_medseg.recovery.change_notes import ChangeNotes
+from napari_medseg.recovery.differences import Box, in_memory_order, ranges_of
+from napari_medseg.recovery.recorder import Recorder
+from napari_medseg.recovery.session_files import START, SessionFacts, start_blocks
+from napari_medseg.recovery.session_folders import SessionLock, remove_folder
 
 COMPARE_EVERY_S = 0.5  # half of the second within which an edit is to be on the disk
 _SYNC_GAP_S = 0.1  # an edit is recorded at once, the next ones together: a stroke announces itself often
 
 
 class CorrectionSession:
-    """One case while it is corrected; made by `open_session` and `recover` of `napari_medseg.sessions`.
+    """One case while it is corrected; made by `recovery.sessions.open_session` and `recover`.
 
     All methods may be called from any thread. `changed`, `begin_step` and `end_step` never wait for the disk
     or for a comparison.
@@ -191,7 +191,7 @@ class CorrectionSession:
         return bool(self._notes) or self._recorder.history.position != self._recorder.saved
 
     def save(self, path: Path, *, who: str | None = None, overwrite: bool = False) -> Path:
-        """Write the labels on the scan's own grid, and `napari_medseg.provenance` beside them.
+        """Write the labels on the scan's own grid, and `napari_medseg.recovery.provenance` beside them.
 
         Painting may go on meanwhile: what is written is the array as it is when the call begins.
 

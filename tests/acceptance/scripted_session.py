@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "napari_plugin"))
-from napari_medseg.sessions import open_session
+from napari_medseg.recovery.sessions import open_session
 
 from medseg import Geometry, LabelMap, LabelSet
 

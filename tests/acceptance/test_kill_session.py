@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari_medseg.sessions import recover, unfinished_sessions
+from napari_medseg.recovery.sessions import recover, unfinished_sessions
 from numpy.typing import NDArray
 
 from tests.acceptance.scripted_session import BEFORE_UNDO, DONE, INTENDED, RECORD, SHAPE

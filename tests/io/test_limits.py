@@ -21,7 +21,8 @@ from PIL import Image
 import medseg
 from medseg import Volume
 
-# Reads one good file, so that every import is done, then each of the others; prints code, processor seconds, MB.
+# Reads one good file, so that every import is done, then each of the others; prints code, processor
+# seconds, MB.
 _CHILD = """
 import json, sys, time
 import medseg

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from napari_medseg._sample_data import make_scan
-from napari_medseg.sessions import unfinished_sessions
+from napari_medseg.recovery.sessions import unfinished_sessions
 from scipy import ndimage
 
 import medseg

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari_medseg.correcting import Place, begin, scan_of_session, suggested_path
+from napari_medseg.correction.correcting import Place, begin, scan_of_session, suggested_path
+from napari_medseg.correction.limits import Limits
+from napari_medseg.correction.scribbling import answer_edit, legend, with_structure
+from napari_medseg.correction.slices_of_interest import doubt_of_slices, next_unseen, next_unsure
+from napari_medseg.correction.strokes import before_stroke, stroke_box
+from napari_medseg.correction.tools import free_id
 from napari_medseg.layers import LayerGrid, image_layers, labels_layer
-from napari_medseg.limits import Limits
-from napari_medseg.scribbles import Answer
-from napari_medseg.scribbling import answer_edit, legend, with_structure
-from napari_medseg.slices_of_interest import doubt_of_slices, next_unseen, next_unsure
-from napari_medseg.strokes import before_stroke, stroke_box
-from napari_medseg.tools import free_id
+from napari_medseg.scribble.scribbles import Answer
 
 import medseg
 from medseg.volume import Source

@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from napari_medseg.boxes import bounding_box
-from napari_medseg.brush import paint
-from napari_medseg.components import keep_component, remove_component, split_component
+from napari_medseg.editing.boxes import bounding_box
+from napari_medseg.editing.brush import paint
+from napari_medseg.editing.components import keep_component, remove_component, split_component
+from napari_medseg.editing.morphology import fill_holes, grow, shrink, smooth
 from napari_medseg.edits import Edit, allowed, copy_slice, merge_labels, swap_labels
-from napari_medseg.morphology import fill_holes, grow, shrink, smooth
 from scipy import ndimage
 
 from medseg import UsageError

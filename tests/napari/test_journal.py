@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
-from napari_medseg.journal import EDIT, SAVED, read_journal
-from napari_medseg.sessions import open_session, recover, unfinished_sessions
+from napari_medseg.recovery.journal import EDIT, SAVED, read_journal
+from napari_medseg.recovery.sessions import open_session, recover, unfinished_sessions
 
 from medseg import InputRefused
 from tests.napari.session_case import after_a_kill, label_map, replayed
@@ -143,8 +143,8 @@ def test_indices_beyond_four_billion_keep_their_value(tmp_path):
     """A step between indices that takes more than 32 bits: no array of that size is needed to test it."""
     from io import BytesIO
 
-    from napari_medseg.differences import Difference
-    from napari_medseg.journal import edit_body, read_edit
+    from napari_medseg.recovery.differences import Difference
+    from napari_medseg.recovery.journal import edit_body, read_edit
 
     indices = np.array([3, 4, 2**33, 2**33 + 1], np.int64)
     edit = Difference(indices, np.array([0, 1, 2, 3], "u2"), np.array([9, 8, 7, 65535], "u2"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari_medseg.sessions import unfinished_sessions
+from napari_medseg.recovery.sessions import unfinished_sessions
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`json_encoders` is deprecated"),

@@ -1,4 +1,4 @@
-"""What the plugin costs a napari that starts: under a second, and neither torch nor MONAI."""
+"""What the plugin loads: neither torch nor MONAI. How long that takes: `benchmarks/plugin_loading.py`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import yaml
 MANIFEST = Path(napari_medseg.__file__).parent / "napari.yaml"
 
 _LOAD = """
-import sys, time, warnings
+import sys, warnings
 warnings.simplefilter("ignore")
 import napari, napari.layers, napari.qt
 sys.path.insert(0, sys.argv[1])
-start = time.process_time()
 from importlib import import_module
 for name in sys.argv[2:]:
     module, _, attribute = name.partition(":")
     getattr(import_module(module), attribute)
-print(time.process_time() - start, sorted({"torch", "monai", "openvino"} & set(sys.modules)))
+print(sorted({"torch", "monai", "openvino"} & set(sys.modules)))
 """
 
 
@@ -31,16 +30,14 @@ def _commands():
     return [command["python_name"] for command in manifest["contributions"]["commands"]]
 
 
-def test_every_module_of_the_manifest_loads_in_under_a_second_without_torch(napari):
+def test_every_module_of_the_manifest_loads_without_torch(napari):
     done = subprocess.run(
         [sys.executable, "-c", _LOAD, str(MANIFEST.parents[1]), *_commands()],
         capture_output=True,
         text=True,
         check=True,
     )
-    seconds, modules = done.stdout.split(" ", 1)
-    assert float(seconds) < 1.0
-    assert modules.strip() == "[]"
+    assert done.stdout.strip() == "[]"
 
 
 def test_npe2_validates_the_manifest(napari):
@@ -55,8 +52,14 @@ def test_npe2_validates_the_manifest(napari):
 
 
 def test_plain_modules_import_no_viewer():
-    plain = ["layers", "series", "intensity", "position", "volumes", "segmenting", "verdicts", "_writer"]
-    code = "import sys\n" + "".join(f"import napari_medseg.{name}\n" for name in plain)
+    root = MANIFEST.parent
+    plain = [
+        ".".join(("napari_medseg", *file.relative_to(root).with_suffix("").parts))
+        for file in sorted(root.rglob("*.py"))
+        if "_qt" not in file.parts and file.name != "__init__.py"
+    ]
+    assert "napari_medseg.recovery.journal" in plain
+    code = "import sys\n" + "".join(f"import {name}\n" for name in plain)
     code += "print(sorted({'napari', 'qtpy', 'torch', 'monai'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -6,10 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari_medseg._reader import read_layers
-from napari_medseg.intensity import CT_WINDOWS, windows_for
 from napari_medseg.layers import LayerGrid
-from napari_medseg.position import point_text
-from napari_medseg.series import first_choice, read_or_ask, series_rows
+from napari_medseg.panels.intensity import CT_WINDOWS, windows_for
+from napari_medseg.panels.position import point_text
+from napari_medseg.panels.series import first_choice, read_or_ask, series_rows
 
 import medseg
 from medseg.volume import Source

@@ -9,9 +9,9 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from napari_medseg.review import ReviewQueue
-from napari_medseg.review_files import find_cases
-from napari_medseg.sessions import open_session
+from napari_medseg.recovery.sessions import open_session
+from napari_medseg.reviewing.review import ReviewQueue
+from napari_medseg.reviewing.review_files import find_cases
 
 import medseg
 from medseg import InputRefused, LabelSet, UsageError, Volume

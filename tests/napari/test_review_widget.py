@@ -9,11 +9,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari_medseg._sample_data import make_scan
-from napari_medseg.case_loading import load_case
-from napari_medseg.kept_places import same_place, same_window
 from napari_medseg.layers import LayerGrid
-from napari_medseg.review import ReviewQueue
-from napari_medseg.review_rows import STATUS_COLOURS, counts_text, doubt_text, review_rows, time_text
+from napari_medseg.reviewing.case_loading import load_case
+from napari_medseg.reviewing.kept_places import same_place, same_window
+from napari_medseg.reviewing.review import ReviewQueue
+from napari_medseg.reviewing.review_rows import (
+    STATUS_COLOURS,
+    counts_text,
+    doubt_text,
+    review_rows,
+    time_text,
+)
 
 import medseg
 from medseg import Geometry, InputRefused, LabelMap, Volume

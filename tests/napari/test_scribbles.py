@@ -6,10 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from napari_medseg import scribbles
-from napari_medseg.cells import Strokes, cell_means, cell_shape, factors_for, spread
-from napari_medseg.random_walk import potential, walk_on
-from napari_medseg.scribbles import region_of, segment_scribbles
+from napari_medseg.scribble import scribbles
+from napari_medseg.scribble.cells import Strokes, cell_means, cell_shape, factors_for, spread
+from napari_medseg.scribble.random_walk import potential, walk_on
+from napari_medseg.scribble.scribbles import region_of, segment_scribbles
 
 import medseg
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from napari_medseg._sample_data import make_scan
 from napari_medseg.layers import METADATA_KEY, image_layers, labels_layer, volume_of
+from napari_medseg.panels.verdicts import banner
+from napari_medseg.panels.volumes import volume_rows
 from napari_medseg.segmenting import (
     Cancelled,
     RunOptions,
@@ -19,8 +21,6 @@ from napari_medseg.segmenting import (
     result_layer,
     run,
 )
-from napari_medseg.verdicts import banner
-from napari_medseg.volumes import volume_rows
 
 import medseg
 from medseg.volume import Source

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from napari_medseg.session_folders import sessions_folder
-from napari_medseg.sessions import discard, open_session, recover, unfinished_sessions
+from napari_medseg.recovery.session_folders import sessions_folder
+from napari_medseg.recovery.sessions import discard, open_session, recover, unfinished_sessions
 
 import medseg
 from medseg import LabelMap, LabelSet, UsageError
@@ -202,7 +202,7 @@ def test_a_stroke_is_one_step_however_often_it_announces_itself(session):
 
 
 def test_without_steps_a_pause_separates_what_is_undone_together(session, monkeypatch):
-    monkeypatch.setattr("napari_medseg.change_notes.STEP_GAP_S", 0.15)
+    monkeypatch.setattr("napari_medseg.recovery.change_notes.STEP_GAP_S", 0.15)
     before = session.array.copy()
     for pause, k in ((0.0, 0), (0.01, 1), (0.3, 2)):
         time.sleep(pause)
@@ -243,7 +243,7 @@ def test_an_id_without_a_name_gets_one_that_is_free(session):
 def test_two_windows_do_not_share_a_session(session):
     script = (
         "import sys; from pathlib import Path\n"
-        "from napari_medseg.sessions import recover, unfinished_sessions\n"
+        "from napari_medseg.recovery.sessions import recover, unfinished_sessions\n"
         "folder = Path(sys.argv[1])\n"
         "print(len(unfinished_sessions(folder.parent)))\n"
         "recover(folder)"
@@ -438,7 +438,8 @@ def test_a_label_map_of_the_session_shares_its_array(session):
 def test_sessions_and_the_queue_import_no_viewer_and_no_network_library():
     plugin = str(Path(sys.modules["napari_medseg"].__file__).parents[1])
     code = (
-        f"import sys; sys.path.insert(0, {plugin!r}); import napari_medseg.sessions, napari_medseg.review\n"
+        f"import sys; sys.path.insert(0, {plugin!r})\n"
+        "import napari_medseg.recovery.sessions, napari_medseg.reviewing.review\n"
         "print(sorted({'napari', 'qtpy', 'torch', 'monai', 'pydicom', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from napari_medseg.slice_interpolation import interpolate_slices
+from napari_medseg.editing.slice_interpolation import interpolate_slices
 from scipy import ndimage
 
 from medseg import UsageError

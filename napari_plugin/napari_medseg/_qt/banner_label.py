@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from medseg import Verdict
-from napari_medseg.verdicts import banner
+from napari_medseg.panels.verdicts import banner
 
 
 class BannerLabel(QLabel):

@@ -10,9 +10,9 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.layer_link import LayerLink
-from napari_medseg.arguments import Over
-from napari_medseg.limits import Limits
-from napari_medseg.tools import Voxel
+from napari_medseg.correction.limits import Limits
+from napari_medseg.correction.tools import Voxel
+from napari_medseg.editing.arguments import Over
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -31,9 +31,15 @@ from napari_medseg._qt.shortcuts import bind, shortcut_dialog, unbind
 from napari_medseg._qt.toolbox import Toolbox
 from napari_medseg._qt.unfinished_list import UnfinishedList
 from napari_medseg._writer import scans_in_the_window
-from napari_medseg.correcting import Correction, begin, scan_layers, scan_of_session, suggested_path
+from napari_medseg.correction.correcting import (
+    Correction,
+    begin,
+    scan_layers,
+    scan_of_session,
+    suggested_path,
+)
 from napari_medseg.layers import labels_layer, volume_of
-from napari_medseg.provenance import provenance_path
+from napari_medseg.recovery.provenance import provenance_path
 from napari_medseg.segmenting import failure
 from napari_medseg.session import CorrectionSession
 

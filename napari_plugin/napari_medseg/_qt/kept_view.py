@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 
-from napari_medseg.intensity import Limits
-from napari_medseg.kept_places import same_place, same_window
 from napari_medseg.layers import METADATA_KEY, LayerGrid
+from napari_medseg.panels.intensity import Limits
+from napari_medseg.reviewing.kept_places import same_place, same_window
 
 if TYPE_CHECKING:
     from napari.layers import Layer

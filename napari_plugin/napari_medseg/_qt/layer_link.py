@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from medseg import UsageError
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.layer_sessions import session_of, set_session
-from napari_medseg.correcting import Correction, Place
+from napari_medseg.correction.correcting import Correction, Place
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, 
 
 from medseg import UsageError
 from napari_medseg._qt.layer_list import LayerList, is_labels
-from napari_medseg.arguments import Over
-from napari_medseg.correcting import Correction
-from napari_medseg.limits import Limits
+from napari_medseg.correction.correcting import Correction
+from napari_medseg.correction.limits import Limits
+from napari_medseg.editing.arguments import Over
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer

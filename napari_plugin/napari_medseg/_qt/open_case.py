@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from napari_medseg._qt.kept_view import KeptView, show_again, view_of
 from napari_medseg._qt.layer_sessions import set_session
-from napari_medseg.case_loading import LoadedCase
-from napari_medseg.intensity import Limits
+from napari_medseg.panels.intensity import Limits
+from napari_medseg.reviewing.case_loading import LoadedCase
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from medseg import Verdict
 from napari_medseg._qt.banner_label import BannerLabel
 from napari_medseg._qt.review_table import ReviewTable
-from napari_medseg.review import STATUSES, Status
+from napari_medseg.reviewing.review import STATUSES, Status
 
 _WELCOME = (
     "Open a folder that <i>medseg infer -o</i> wrote, a study, or a CSV list with a column <i>image</i>. The "

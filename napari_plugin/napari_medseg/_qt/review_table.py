@@ -18,8 +18,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medseg.review import Status
-from napari_medseg.review_rows import (
+from napari_medseg.reviewing.review import Status
+from napari_medseg.reviewing.review_rows import (
     DOUBT_COLUMN,
     DOUBT_MEANS,
     HEADINGS,

@@ -20,9 +20,9 @@ from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.open_case import OpenCase
 from napari_medseg._qt.remembered import remember, remembered
 from napari_medseg._qt.review_panel import ReviewPanel
-from napari_medseg.case_loading import LoadedCase, load_case
-from napari_medseg.review import ReviewCase, ReviewQueue, Status
-from napari_medseg.review_rows import counts_text, review_rows
+from napari_medseg.reviewing.case_loading import LoadedCase, load_case
+from napari_medseg.reviewing.review import ReviewCase, ReviewQueue, Status
+from napari_medseg.reviewing.review_rows import counts_text, review_rows
 from napari_medseg.segmenting import failure
 
 if TYPE_CHECKING:

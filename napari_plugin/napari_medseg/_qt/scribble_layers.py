@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg import LabelMap
-from napari_medseg.correcting import Correction
+from napari_medseg.correction.correcting import Correction
+from napari_medseg.correction.scribbling import Stroke, answer_set, answered_labels, stroke_set
 from napari_medseg.layers import labels_layer
-from napari_medseg.scribbles import Answer
-from napari_medseg.scribbling import Stroke, answer_set, answered_labels, stroke_set
+from napari_medseg.scribble.scribbles import Answer
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -18,8 +18,8 @@ from napari_medseg._qt.layer_link import LayerLink
 from napari_medseg._qt.scribble_layers import add_preview, add_strokes, new_answer, show_meaning
 from napari_medseg._qt.shortcuts import bind
 from napari_medseg._qt.tool_panels import button
-from napari_medseg.scribbles import Answer, segment_scribbles
-from napari_medseg.scribbling import Stroke, legend, with_structure
+from napari_medseg.correction.scribbling import Stroke, legend, with_structure
+from napari_medseg.scribble.scribbles import Answer, segment_scribbles
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medseg.series import HEADINGS, Chooser, SeriesRow, first_choice
+from napari_medseg.panels.series import HEADINGS, Chooser, SeriesRow, first_choice
 
 
 class SeriesChooser(QDialog):

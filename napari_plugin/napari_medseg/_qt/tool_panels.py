@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medseg._qt.layer_list import LayerList
-from napari_medseg.slices_of_interest import MapKind
-from napari_medseg.tools import Extent
+from napari_medseg.correction.slices_of_interest import MapKind
+from napari_medseg.correction.tools import Extent
 
 _EXTENTS: tuple[tuple[str, Extent], ...] = (
     ("3D, the whole scan", "volume"),

@@ -8,9 +8,9 @@ from qtpy.QtCore import QObject, Signal
 from superqt.utils import create_worker
 
 from napari_medseg._qt.layer_link import LayerLink
+from napari_medseg.correction.tools import Job, Tool
 from napari_medseg.edits import Edit
 from napari_medseg.session import CorrectionSession
-from napari_medseg.tools import Job, Tool
 
 
 class ToolRunner(QObject):

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from medseg import MedsegError
-from napari_medseg import tools
 from napari_medseg._qt.click_modes import CanvasMode
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.layer_link import LayerLink
@@ -21,13 +20,14 @@ from napari_medseg._qt.limits_panel import LimitsPanel
 from napari_medseg._qt.scribble_panel import ScribblePanel
 from napari_medseg._qt.tool_panels import LabelPanel, ShapePanel, SlicePanel
 from napari_medseg._qt.tool_runner import ToolRunner
-from napari_medseg.correcting import Place
+from napari_medseg.correction import tools
+from napari_medseg.correction.correcting import Place
+from napari_medseg.correction.limits import Limits
+from napari_medseg.correction.scribbling import Stroke, answer_edit
+from napari_medseg.correction.slices_of_interest import doubt_of_slices, next_unseen, next_unsure
+from napari_medseg.correction.tools import Job, Tool, Voxel
 from napari_medseg.edits import Edit
-from napari_medseg.limits import Limits
-from napari_medseg.scribbles import Answer
-from napari_medseg.scribbling import Stroke, answer_edit
-from napari_medseg.slices_of_interest import doubt_of_slices, next_unseen, next_unsure
-from napari_medseg.tools import Job, Tool, Voxel
+from napari_medseg.scribble.scribbles import Answer
 
 if TYPE_CHECKING:
     from napari.layers import Layer

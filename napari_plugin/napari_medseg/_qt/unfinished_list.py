@@ -12,8 +12,8 @@ from superqt.utils import create_worker
 from medseg import MedsegError
 from napari_medseg._qt.closing import ask_discard
 from napari_medseg._qt.tool_panels import button
+from napari_medseg.recovery.sessions import UnfinishedSession, discard, recover, unfinished_sessions
 from napari_medseg.session import CorrectionSession
-from napari_medseg.sessions import UnfinishedSession, discard, recover, unfinished_sessions
 
 _ROWS_SEEN = 3
 

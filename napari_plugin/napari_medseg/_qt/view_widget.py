@@ -9,9 +9,9 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QGridLayout, QGroupBox, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_medseg._qt.connections import Connections
-from napari_medseg.intensity import IntensityWindow, windows_for
 from napari_medseg.layers import METADATA_KEY, volume_of
-from napari_medseg.position import point_text
+from napari_medseg.panels.intensity import IntensityWindow, windows_for
+from napari_medseg.panels.position import point_text
 
 if TYPE_CHECKING:
     from napari.layers import Layer

@@ -21,7 +21,7 @@ from superqt.utils import create_worker
 
 from napari_medseg._qt.connections import Connections
 from napari_medseg.layers import METADATA_KEY
-from napari_medseg.volumes import VolumeRow, volume_rows
+from napari_medseg.panels.volumes import VolumeRow, volume_rows
 
 if TYPE_CHECKING:
     from napari.layers import Layer

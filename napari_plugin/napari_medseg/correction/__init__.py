@@ -1,0 +1,1 @@
+"""One case while it is corrected: session, tools, limits and scribbles joined, without Qt."""

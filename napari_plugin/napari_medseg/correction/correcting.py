@@ -1,0 +1,252 @@
+"""A labels layer while it is corrected: its session, its grid, and what may be edited. No Qt, no viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import medseg
+from medseg import InputRefused, LabelMap, MedsegError, Volume
+from medseg.io.files import stem
+from napari_medseg._writer import labels_to_save
+from napari_medseg.correction.limits import Limits
+from napari_medseg.correction.strokes import before_stroke, stroke_box
+from napari_medseg.correction.tools import Extent, Job
+from napari_medseg.editing.arguments import Over
+from napari_medseg.editing.brush import paint
+from napari_medseg.edits import Edit
+from napari_medseg.layers import LayerData, LayerGrid, image_layers
+from napari_medseg.recovery.session_files import SessionFacts
+from napari_medseg.recovery.sessions import open_session
+from napari_medseg.session import CorrectionSession
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The slice on show: the array axis that it lies across, its index, and what is the next one's.
+
+    ``onwards`` is 1 where the window's slider and the array count the same way, else -1.
+    """
+
+    axis: int
+    index: int
+    onwards: int = 1
+
+
+class Correction:
+    """A case that is corrected in a layer.
+
+    Attributes
+    ----------
+    session
+        Of the layer's memory.
+    grid
+        Between the layer and the array.
+    image
+        The scan (I, J, K) on the same grid, or None.
+    limits
+        Where edits are kept to, those of napari's own tools too.
+    seen
+        Slices that were on show since the start: (axis, index).
+    """
+
+    def __init__(self, session: CorrectionSession, image: NDArray[Any] | None = None) -> None:
+        self.session = session
+        self.grid = LayerGrid(session.facts.geometry)
+        self.image = image
+        self.limits = Limits()
+        self.seen: set[tuple[int, int]] = set()
+
+    @property
+    def layer_data(self) -> NDArray[Any]:
+        """The session's array as a layer shows it, a view."""
+        return self.grid.to_layer(self.session.array)
+
+    def place(self, point: ArrayLike, layer_axis: int) -> Place:
+        """The slice across a layer axis at a point in layer coordinates, the nearest one within the scan."""
+        geometry = self.grid.geometry
+        if geometry.is_2d:
+            return Place(2, 0)
+        axis = self.grid.axes[layer_axis]
+        index = min(max(self.grid.voxel(point)[axis], 0), geometry.shape[axis] - 1)
+        return Place(axis, index, -1 if self.grid.flipped[layer_axis] else 1)
+
+    def visit(self, place: Place) -> None:
+        """A slice is on show."""
+        self.seen.add((place.axis, place.index))
+
+    def seen_across(self, axis: int) -> set[int]:
+        """The slices across an axis that were on show since the start."""
+        return {index for one, index in self.seen if one == axis}
+
+    def job(self, label: int, place: Place, extent: Extent, over: Over) -> Job:
+        """What a tool is to work on."""
+        array, spacing = self.session.array, self.grid.geometry.spacing
+        return Job(array, spacing, label, place.axis, place.index, extent, over, self.limits)
+
+    def dab(
+        self,
+        label: int,
+        points: Sequence[ArrayLike],
+        radius: float,
+        axis: int | None,
+        over: Over,
+        limits: Limits,
+    ) -> Edit:
+        """The brush from one point in layer coordinates to the next, as an edit.
+
+        Parameters
+        ----------
+        radius
+            In mm.
+        axis
+            The array axis across which the brush is a disc; None for a ball.
+        limits
+            Where it may paint: an intensity range makes it a threshold brush.
+        """
+        stroke = [self.grid.voxel(point) for point in points]
+        edit = paint(
+            self.session.array, label, stroke, radius, self.grid.geometry.spacing, axis=axis, over=over
+        )
+        now = self.session.array[edit.box]
+        return Edit(edit.box, limits.kept_within(now, edit.values, edit.box))
+
+    def painted(self, offset: Sequence[int], shape: Sequence[int], displayed: Sequence[int]) -> None:
+        """A layer drew a part of its picture anew: ``offset`` and ``shape`` along its displayed axes.
+
+        Along the others it may be anywhere: a brush may reach into several slices.
+        """
+        box = [slice(0, size) for size in self.grid.layer_shape]
+        for axis, first, size in zip(displayed, offset, shape, strict=False):
+            box[axis] = slice(int(first), int(first) + int(size))
+        self.session.changed(self.grid.array_box(box))
+
+    def finish_stroke(self, layer_data: NDArray[Any], atoms: Sequence[Any]) -> bool:
+        """A stroke of napari's own tools has ended; what it painted outside of the limits is taken back.
+
+        Parameters
+        ----------
+        layer_data
+            The layer's data.
+        atoms
+            The value of its `paint` event.
+
+        Returns
+        -------
+        bool
+            Whether something was taken back.
+        """
+        layer_box = stroke_box(atoms)
+        box = self.grid.array_box(layer_box)
+        taken_back = False
+        if not self.limits.is_open:
+            before = before_stroke(layer_data, atoms, layer_box)
+            part = self._array_of(layer_data[layer_box])
+            kept = self.limits.kept_within(self._array_of(before), part, box)
+            taken_back = bool(np.any(kept != part))
+            self.session.array[box] = kept
+        self.session.changed(box)
+        return taken_back
+
+    def apply(self, edit: Edit) -> int:
+        """Make an edit as one step of undo; the number of voxels that changed.
+
+        Sync the session beforehand, from a thread that may wait, so that nothing from before gets into it.
+        """
+        self.session.begin_step()
+        changed = edit.apply(self.session.array)
+        self.session.changed(edit.box)
+        self.session.end_step()
+        return changed
+
+    def _array_of(self, layer_part: NDArray[Any]) -> NDArray[Any]:
+        """A box of the layer's data turned as the array is."""
+        return self.grid.to_array(layer_part)
+
+
+def begin(data: Any, options: Options, scan: Volume | None, scans: Sequence[Options]) -> Correction:
+    """Open a session on a labels layer's memory, or on a copy of it where it cannot be edited in place.
+
+    Parameters
+    ----------
+    data, options
+        The layer, as npe2 gives it. A layer that is not medseg's must lie on the one grid of ``scans``.
+    scan
+        Its scan, None where there is none.
+    scans
+        What medseg keeps with each scan in the window.
+
+    Returns
+    -------
+    Correction
+        Not watched yet. Where it is on a copy, its `layer_data` has to become the layer's.
+
+    Raises
+    ------
+    UsageError
+        If nothing says on which grid the layer stands, or its numbers are no ids.
+    InputRefused
+        ``grid-differs`` if the scan lies on another grid.
+    """
+    labels = editable(labels_to_save(data, options, scans), data)
+    image = None
+    files: tuple[Path, ...] = ()
+    if scan is not None:
+        if not scan.geometry.same_grid(labels.geometry):
+            raise InputRefused(
+                f"the scan has {scan.geometry.shape} voxels and the labels {labels.geometry.shape}, or they "
+                "lie at different places: choose the scan that the labels belong to, or none",
+                code="grid-differs",
+            )
+        image, files = scan.data[0], scan.source.paths
+    own = [path for path in labels.source.paths if path not in files]
+    session = open_session(
+        labels, case=str(options["name"]), scan=files, labels_path=own[0] if len(own) == 1 else None
+    )
+    return Correction(session, image)
+
+
+def editable(labels: LabelMap, layer_data: Any) -> LabelMap:
+    """The label map on memory that can be written to: the layer's own where that is possible."""
+    if labels.data.flags.writeable and (
+        np.shares_memory(labels.data, layer_data)
+        if isinstance(layer_data, np.ndarray)
+        else labels.data.flags.owndata
+    ):
+        return labels
+    return replace(labels, data=np.array(labels.data, order="K"))
+
+
+def scan_of_session(facts: SessionFacts) -> tuple[Volume | None, str]:
+    """The scan of a recovered session, read again, and "" or why there is none."""
+    if not facts.scan:
+        return None, ""
+    try:
+        return medseg.read(facts.scan[0]), ""
+    except MedsegError as error:  # moved or gone: the labels can be corrected and saved without it
+        return None, f"The scan could not be opened: {error}"
+
+
+def scan_layers(scan: Volume, facts: SessionFacts) -> list[LayerData]:
+    """The scan of a recovered session as layers."""
+    return image_layers(scan, stem(facts.scan[0]))
+
+
+def suggested_path(facts: SessionFacts) -> Path:
+    """Where the result of a session is proposed to go: ``<scan>_seg.nii.gz`` beside the scan.
+
+    Of a series, beside its folder and with its name. Without files, in the current folder.
+    """
+    if not facts.scan:
+        return Path.cwd() / f"{facts.case.replace('/', '-')}_seg.nii.gz"
+    first = facts.scan[0]
+    if len(facts.scan) == 1:
+        return first.with_name(f"{stem(first)}_seg.nii.gz")
+    return first.parent.with_name(f"{first.parent.name}_seg.nii.gz")

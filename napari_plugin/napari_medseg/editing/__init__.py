@@ -1,0 +1,1 @@
+"""Edits of a label array: each a box of new ids; no session, no viewer."""

@@ -1,0 +1,1 @@
+"""How edits stay: the journal on the disk, the history, sessions that are offered back."""

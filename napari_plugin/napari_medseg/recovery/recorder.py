@@ -1,0 +1,149 @@
+"""A label array, a copy of it, and the journal between them. For one thread at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg import LabelSet
+from napari_medseg.recovery.differences import (
+    Box,
+    Difference,
+    Ranges,
+    blocks,
+    box_of,
+    difference,
+    extent,
+    in_memory_order,
+    joined,
+    put,
+    ranges_of,
+    union,
+)
+from napari_medseg.recovery.history import History, WorkClock
+from napari_medseg.recovery.journal import REDO, UNDO, Journal, edit_body, labels_body, mark_body, saved_body
+from napari_medseg.recovery.session_files import SessionFacts, labels_to_json
+
+_LARGEST_RECORD = 1 << 20  # voxels; a larger edit is several records of one step
+
+
+class Recorder:
+    """Keeps what is done to an array.
+
+    Parameters
+    ----------
+    array
+        The live array (I, J, K). Somebody else writes to it, perhaps while a method runs.
+    facts
+        Shape, type and memory order.
+    journal, history, clock, labels, saved
+        Where the session stands: its journal open at the end, what can be undone, the time worked, the label
+        set, and the position that was saved last.
+    """
+
+    def __init__(
+        self,
+        array: NDArray[Any],
+        facts: SessionFacts,
+        journal: Journal,
+        history: History,
+        clock: WorkClock,
+        labels: LabelSet,
+        saved: int = 0,
+    ) -> None:
+        self.facts = facts
+        self.journal = journal
+        self.history = history
+        self.clock = clock
+        self.labels = labels
+        self.saved = saved
+        self.everything = ranges_of(None, facts.geometry.shape, facts.order)
+        self.attach(array)
+        self.shadow = np.array(self._live, order="C")  # in memory order, as of the last record
+
+    def attach(self, array: NDArray[Any]) -> None:
+        """Watch another array of the same shape and type."""
+        self._live = in_memory_order(array, self.facts.order)
+
+    def record(self, ranges: Ranges, step: Callable[[], int]) -> int:
+        """Write what differs within ranges to the journal; returns how many voxels.
+
+        ``step`` is asked for the number of the step once a difference is found. Each differing voxel is read
+        once: that value is recorded, and is what the next comparison is with.
+        """
+        parts: list[Difference] = []
+        waiting = count = 0
+        for block in blocks(ranges):
+            part = difference(self.shadow, self._live, block)
+            if part is None:
+                continue
+            parts.append(part)
+            waiting += len(part.indices)
+            if waiting >= _LARGEST_RECORD:
+                count += self._append(joined(parts), step())
+                parts, waiting = [], 0
+        return count + (self._append(joined(parts), step()) if parts else 0)
+
+    def undo(self) -> Box | None:
+        """Take back the last step; the box that changed, None if there is no step.
+
+        All differences must have been recorded. The journal is told first: if that fails nothing happens.
+        """
+        if not self.history.applied:
+            return None
+        self._mark(UNDO)
+        offsets = reversed(self.history.undo().edits)
+        return self._put((edit.indices, edit.old) for edit in map(self._edit, offsets))
+
+    def redo(self) -> Box | None:
+        """Make the step again that was undone last; otherwise as `undo`."""
+        if not self.history.undone:
+            return None
+        self._mark(REDO)
+        offsets = self.history.redo().edits
+        return self._put((edit.indices, edit.new) for edit in map(self._edit, offsets))
+
+    def set_labels(self, labels: LabelSet) -> None:
+        """Keep a new label set."""
+        self.journal.append(labels_body(labels_to_json(labels), time.time()))
+        self.journal.flush()
+        self.labels = labels
+
+    def set_saved(self, position: int) -> None:
+        """Keep that what stood at a position of the history was saved."""
+        self.journal.append(saved_body(position, time.time()))
+        self.journal.flush()
+        self.saved = position
+
+    def _append(self, edit: Difference, step: int) -> int:
+        now = time.time()
+        offset = self.journal.append(edit_body(edit, step, now))
+        put(self.shadow, edit.indices, edit.new)
+        self.history.add(step, offset)
+        self.clock.tick(now)
+        return len(edit.indices)
+
+    def _mark(self, kind: int) -> None:
+        now = time.time()
+        self.journal.append(mark_body(kind, now))
+        self.journal.flush()
+        self.clock.tick(now)
+
+    def _edit(self, offset: int) -> Difference:
+        return self.journal.read_edit(offset, self.facts.dtype)
+
+    def _put(self, writes: Iterable[tuple[NDArray[np.int64], NDArray[Any]]]) -> Box:
+        first, *others = self._extents(writes)
+        for other in others:
+            first = union(first, other)
+        return box_of(first, self.facts.order)
+
+    def _extents(self, writes: Iterable[tuple[NDArray[np.int64], NDArray[Any]]]) -> Iterable[Ranges]:
+        for indices, values in writes:
+            put(self._live, indices, values)
+            put(self.shadow, indices, values)
+            yield extent(indices, self.shadow.shape)

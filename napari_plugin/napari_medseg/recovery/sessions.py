@@ -1,0 +1,300 @@
+"""Sessions begin, are found again after a crash, and are recovered or thrown away."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import medseg
+from medseg import LabelMap, LabelSet, MedsegError, Volume
+from medseg.errors import NotFound
+from medseg.io.files import sha256_files
+from medseg.volume import Source
+from napari_medseg.recovery.differences import Difference, in_memory_order, memory_order, put
+from napari_medseg.recovery.history import History, WorkClock
+from napari_medseg.recovery.journal import (
+    EDIT,
+    REDO,
+    SAVED,
+    UNDO,
+    Contents,
+    Journal,
+    damaged,
+    read_edit,
+    read_journal,
+)
+from napari_medseg.recovery.recorder import Recorder
+from napari_medseg.recovery.session_files import (
+    JOURNAL,
+    START,
+    SessionFacts,
+    labels_from_json,
+    read_start,
+    start_blocks,
+    write_journal,
+    write_start,
+)
+from napari_medseg.recovery.session_folders import (
+    SessionLock,
+    free_name,
+    is_open,
+    new_folder,
+    remove_folder,
+    session_folders,
+    sessions_folder,
+)
+from napari_medseg.session import CorrectionSession, check_editable
+
+DAMAGED_COPY = "journal.damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedSession:
+    """A session that no living process has open, and that was not closed with all saved.
+
+    Parameters
+    ----------
+    folder
+        For `recover` and `discard`.
+    case, scan, labels_path
+        As in `SessionFacts`.
+    started, last_edit
+        Seconds since 1970; without an edit, when it began.
+    changed_voxels
+        That differ from the start.
+    damage
+        What is wrong with its files, None where they are whole. The edits before it can be recovered, unless
+        ``changed_voxels`` is None: then nothing can.
+    """
+
+    folder: Path
+    case: str
+    scan: tuple[Path, ...]
+    labels_path: Path | None
+    started: float
+    last_edit: float
+    changed_voxels: int | None
+    damage: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """A session as its files have it. ``array`` is in memory order."""
+
+    facts: SessionFacts
+    contents: Contents
+    labels: LabelSet
+    history: History
+    clock: WorkClock
+    saved: int
+    array: NDArray[Any]
+
+
+def open_session(
+    labels: LabelMap,
+    *,
+    case: str,
+    scan: Sequence[Path] = (),
+    labels_path: Path | None = None,
+    root: Path | None = None,
+) -> CorrectionSession:
+    """Begin to correct a label map, whose array is edited in place from then on.
+
+    Parameters
+    ----------
+    labels
+        Its source decides on which grid, bit for bit, the result is written: that of the file that was read,
+        or of the scan where the labels begin empty.
+    case
+        A name for the user.
+    scan
+        The scan's files, `Volume.source.paths`.
+    labels_path
+        The file that the labels were read from.
+    root
+        Where sessions lie; None for `sessions_folder`.
+
+    Returns
+    -------
+    CorrectionSession
+        Not watched yet: `CorrectionSession.start` does that.
+
+    Raises
+    ------
+    UsageError
+        The array is read-only.
+    """
+    data = labels.data
+    check_editable(data, labels.geometry.shape, data.dtype)
+    now = time.time()
+    order = memory_order(data)
+    folder = free_name(root or sessions_folder(), case, now)
+    with new_folder(folder) as temporary:
+        facts = SessionFacts(
+            case=case,
+            geometry=labels.geometry,
+            labels=labels.labels,
+            dtype=data.dtype.newbyteorder("="),
+            order=order,
+            scan=tuple(Path(path).absolute() for path in scan),
+            labels_path=None if labels_path is None else Path(labels_path).absolute(),
+            labels_sha256=None if labels_path is None else sha256_files([labels_path]),
+            start_sha256=write_start(temporary / START, in_memory_order(data, order)),
+            started=now,
+        )
+        write_journal(temporary / JOURNAL, facts)
+        lock = SessionLock(folder)  # before the folder is seen
+    contents = read_journal(folder / JOURNAL)
+    journal = Journal(folder / JOURNAL, contents.end, contents.checksum)
+    recorder = Recorder(data, facts, journal, History(), WorkClock(now), labels.labels)
+    return CorrectionSession(folder, lock, data, recorder, labels.source)
+
+
+def unfinished_sessions(root: Path | None = None) -> list[UnfinishedSession]:
+    """What can be recovered, the last edited first. Sessions that are open somewhere are left out."""
+    found = [
+        _describe(folder) for folder in session_folders(root or sessions_folder()) if not is_open(folder)
+    ]
+    return sorted(found, key=lambda one: -one.last_edit)
+
+
+def recover(folder: Path, *, before_damage: bool = False) -> CorrectionSession:
+    """Open a session again as it was, with all that could be undone and redone.
+
+    Parameters
+    ----------
+    folder
+        As `unfinished_sessions` lists it.
+    before_damage
+        Take a damaged journal as if it ended before the damage; a copy, ``journal.damaged``, stays beside it.
+
+    Raises
+    ------
+    NotFound
+        There is no such session.
+    UsageError
+        It is open in another window.
+    InputRefused
+        ``journal-damaged``: the message names the record.
+    """
+    _check_exists(folder)
+    lock = SessionLock(folder)
+    try:
+        found = _read(folder)
+        path = folder / JOURNAL
+        if found.contents.damage is not None:
+            if not before_damage:
+                cure = f"before_damage=True recovers the {len(found.contents.records)} records before it"
+                raise damaged(path, f"{found.contents.damage}; {cure}")
+            shutil.copyfile(path, folder / DAMAGED_COPY)
+        source, notices = _source(found.facts)
+        journal = Journal(path, found.contents.end, found.contents.checksum)
+    except BaseException:
+        lock.release()
+        raise
+    if found.contents.torn_bytes:
+        notices += ("the last edit was not written whole when the session ended, and is left out",)
+    array = in_memory_order(found.array, found.facts.order)
+    history, clock, labels = found.history, found.clock, found.labels
+    recorder = Recorder(array, found.facts, journal, history, clock, labels, found.saved)
+    return CorrectionSession(folder, lock, array, recorder, source, notices)
+
+
+def discard(folder: Path) -> None:
+    """Remove a session and all of its edits. Errors are `NotFound` and `UsageError`, as of `recover`."""
+    _check_exists(folder)
+    remove_folder(folder, SessionLock(folder))
+
+
+def _check_exists(folder: Path) -> None:
+    if not folder.is_dir():
+        raise NotFound(f"{folder.name}: no such session; it was saved, discarded, or is in another folder")
+
+
+def _describe(folder: Path) -> UnfinishedSession:
+    try:
+        found = _read(folder)
+        changed = _count_changed(folder, found)
+    except (MedsegError, OSError) as error:
+        modified = folder.stat().st_mtime
+        return UnfinishedSession(folder, folder.name, (), None, modified, modified, None, str(error))
+    facts = found.facts
+    return UnfinishedSession(
+        folder,
+        facts.case,
+        facts.scan,
+        facts.labels_path,
+        facts.started,
+        found.clock.last,
+        changed,
+        found.contents.damage,
+    )
+
+
+def _read(folder: Path) -> _Found:
+    """Read a session's files and make its edits again."""
+    path = folder / JOURNAL
+    if not path.is_file():
+        raise damaged(path, "there is no such file")
+    contents = read_journal(path)
+    facts = SessionFacts.from_json(contents.header, path)
+    array = read_start(folder / START, facts)
+    history, clock, saved = History(), WorkClock(facts.started), 0
+    with path.open("rb") as file:
+
+        def edits(offsets: Iterable[int]) -> Iterator[Difference]:
+            for offset in offsets:
+                file.seek(offset)
+                yield read_edit(file, offset, facts.dtype)
+
+        for record in contents.records:
+            if record.kind in (EDIT, UNDO, REDO):
+                clock.tick(record.time)
+            if record.kind == SAVED:
+                saved = record.saved
+            elif record.kind == EDIT:
+                history.add(record.step, record.offset)
+                for edit in edits([record.offset]):
+                    put(array, edit.indices, edit.new)
+            elif record.kind == UNDO:
+                for edit in edits(reversed(history.undo().edits)):
+                    put(array, edit.indices, edit.old)
+            elif record.kind == REDO:
+                for edit in edits(history.redo().edits):
+                    put(array, edit.indices, edit.new)
+    labels = facts.labels if contents.labels is None else labels_from_json(contents.labels)
+    return _Found(facts, contents, labels, history, clock, saved, array)
+
+
+def _count_changed(folder: Path, found: _Found) -> int:
+    flat, first, count = found.array.ravel(), 0, 0
+    for block in start_blocks(folder / START, found.facts):
+        count += int(np.count_nonzero(block != flat[first : first + len(block)]))
+        first += len(block)
+    return count
+
+
+def _source(facts: SessionFacts) -> tuple[Source, tuple[str, ...]]:
+    """Where the labels came from, read again: headers are not kept, as they may hold patient data."""
+    readers: list[tuple[Path, Callable[[Path], LabelMap | Volume]]] = []
+    if facts.labels_path is not None:
+        readers.append((facts.labels_path, medseg.read_labels))
+    if facts.scan:
+        readers.append((facts.scan[0], medseg.read))
+    for path, read in readers:
+        try:
+            item = read(path)
+        except MedsegError:  # gone, or replaced by what cannot be read: the next one, or the notice
+            continue
+        if item.geometry == facts.geometry:
+            return item.source, ()
+    if not readers:
+        return Source(), ()
+    return Source(), ("the session's files are gone or altered: its grid is written from the numbers kept",)

@@ -1,0 +1,1 @@
+"""The queue of cases, their status, and corrected ones as a training dataset."""

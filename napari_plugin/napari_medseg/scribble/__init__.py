@@ -1,0 +1,1 @@
+"""A few strokes become a region in 3D."""
