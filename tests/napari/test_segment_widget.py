@@ -263,12 +263,13 @@ def test_a_closed_dock_is_not_called_again(viewer, qtbot, widget):
     viewer.open_sample("medseg", "hippocampus")
 
 
-def test_the_first_steps_lead_from_an_empty_window_to_the_segment_widget(viewer, qtbot, tmp_path):
+def test_the_first_steps_lead_from_an_empty_window_to_segmenting_and_correcting(viewer, qtbot, tmp_path):
     _, start = viewer.window.add_plugin_dock_widget("medseg", "Start here")
     start.open_sample.click()
     assert [layer.name for layer in viewer.layers] == ["sample hippocampus"]
     start.segment.click()
-    assert "Segment (medseg)" in viewer.window.dock_widgets
+    start.correct.click()
+    assert {"Segment (medseg)", "Correct (medseg)"} <= set(viewer.window.dock_widgets)
     (tmp_path / "cut.nii").write_bytes(b"\x5c\x01\0\0" + b"\0" * 100)
     start.open(str(tmp_path / "cut.nii"))
     assert start.banner.text().startswith("Refused: cut.nii")

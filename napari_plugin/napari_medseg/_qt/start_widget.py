@@ -13,7 +13,7 @@ from napari_medseg.segmenting import failure
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-_PLUGIN, _SAMPLE, _SEGMENT = "medseg", "hippocampus", "Segment"
+_PLUGIN, _SAMPLE, _SEGMENT, _CORRECT = "medseg", "hippocampus", "Segment", "Correct"
 _WELCOME = (
     "medseg segments medical images, and helps you to check, correct and save the result. Three steps to "
     "see how:"
@@ -22,8 +22,8 @@ _STEPS = (
     "<b>1. Open a scan</b>: NIfTI, NRRD, MHA, or the folder of a DICOM series. Dragging it into the window "
     "does the same. Or take the sample, a small made scan.",
     "<b>2. Segment it</b>: choose a model and press Run. The result is a labels layer on the scan.",
-    "<b>3. Correct and save</b>: paint on the labels layer with napari's brush. <i>File &gt; Save Selected "
-    "Layers</i> writes it on the scan's own grid, as NIfTI or NRRD.",
+    "<b>3. Correct and save</b>: every edit is kept on the disk and can be taken back. Save writes the "
+    "labels on the scan's own grid, as NIfTI or NRRD.",
 )
 
 
@@ -35,12 +35,13 @@ class StartWidget(QWidget):
         self._viewer = napari_viewer
         self.open_file, self.open_folder = QPushButton("Open a file …"), QPushButton("DICOM folder …")
         self.open_sample, self.segment = QPushButton("Open the sample"), QPushButton("Segment …")
+        self.correct = QPushButton("Correct …")
         self.banner = BannerLabel()
         layout = QVBoxLayout(self)
         rows: tuple[tuple[QPushButton, ...], ...] = (
             (self.open_file, self.open_folder, self.open_sample),
             (self.segment,),
-            (),
+            (self.correct,),
         )
         layout.addWidget(_text(_WELCOME))
         for text, buttons in zip(_STEPS, rows, strict=True):
@@ -54,7 +55,8 @@ class StartWidget(QWidget):
         self.open_file.clicked.connect(self._browse_file)
         self.open_folder.clicked.connect(self._browse_folder)
         self.open_sample.clicked.connect(self._open_sample)
-        self.segment.clicked.connect(self._open_segment_widget)
+        self.segment.clicked.connect(lambda: self._open_dock(_SEGMENT))
+        self.correct.clicked.connect(lambda: self._open_dock(_CORRECT))
 
     def open(self, path: str) -> None:
         """Open a scan; what is wrong with it is said here."""
@@ -77,8 +79,8 @@ class StartWidget(QWidget):
         self.banner.hide()
         self._viewer.open_sample(_PLUGIN, _SAMPLE)
 
-    def _open_segment_widget(self) -> None:
-        self._viewer.window.add_plugin_dock_widget(_PLUGIN, _SEGMENT)
+    def _open_dock(self, name: str) -> None:
+        self._viewer.window.add_plugin_dock_widget(_PLUGIN, name)
 
 
 def _text(text: str) -> QLabel:
