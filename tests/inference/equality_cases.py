@@ -195,7 +195,7 @@ def cases(draw: st.DrawFn, classes: st.SearchStrategy[int] | None = None) -> Cas
         network = Toy(kind, len(plan.output_names), channels, plan.patch, seed=n)
         network.batch_size, network.settings["threads"] = draw(st.integers(1, 4)), draw(st.integers(1, 3))
         members.append((plan, network))
-    overlap = _affordable(volume, [plan for plan, _ in members], overlap, tta)
+    overlap = affordable(volume, [plan for plan, _ in members], overlap, tta)
     maps = frozenset(draw(st.sets(st.sampled_from(["probabilities", "entropy"]))))
     return Case(volume, tuple(members), overlap, tta, draw(st.sampled_from([True, True, False])), maps)
 
@@ -211,7 +211,7 @@ def empty_rules(draw: st.DrawFn, channels: int) -> dict[str, Any] | None:
     return {"channel": draw(st.integers(0, channels - 1)), "unit": unit, "below": below}
 
 
-def _affordable(volume: Volume, plans: list[Plan], overlap: float, tta: bool) -> float:
+def affordable(volume: Volume, plans: list[Plan], overlap: float, tta: bool) -> float:
     """The largest overlap up to ``overlap`` that the plain computation can afford."""
     while True:
         work = 0.0

@@ -16,7 +16,7 @@ from medseg.geometry import Geometry
 from medseg.inference import Member, Prediction, engine, segment
 from medseg.plans import Plan
 from medseg.volume import Volume
-from tests.inference.equality_cases import Case, cases
+from tests.inference.equality_cases import Case, affordable, cases
 from tests.inference.plain import PlainResult, Unclear, plain
 from tests.inference.test_device import on_device
 from tests.inference.test_equality import CLEAR, Collected, examples, plan_of, run, sums_on
@@ -52,7 +52,9 @@ def cases_in_air(draw: st.DrawFn) -> Case:
     geometry = case.volume.geometry.cropped((-widths[0][0], -widths[1][0], -widths[2][0]), (i, j, k))
     rule = {"above": draw(st.sampled_from([0.1, 0.9])), "margin_mm": draw(st.sampled_from([0.0, 1.0, 8.0]))}
     members = tuple((with_rule(plan, **rule), toy) for plan, toy in case.members)
-    return replace(case, volume=Volume(data, geometry), members=members)
+    volume = Volume(data, geometry)
+    overlap = affordable(volume, [plan for plan, _ in members], case.overlap, case.tta)
+    return replace(case, volume=volume, members=members, overlap=overlap)
 
 
 def of_the_box(case: Case, prediction: Prediction) -> PlainResult:
@@ -89,14 +91,14 @@ def check(case: Case, prediction: Prediction, maps: Collected) -> None:
     assert (prediction.windows.total, prediction.windows.skipped) == (truth.windows, truth.skipped)
 
 
-@examples(40)
+@examples(16)
 @given(case=cases_in_air())
 def test_labels_and_maps_are_those_of_the_box_and_outside_is_background(case: Case) -> None:
     prediction, maps = run(case)
     check(case, prediction, maps)
 
 
-@examples(15)
+@examples(8)
 @given(case=cases_in_air())
 def test_so_they_are_on_a_gpu(case: Case) -> None:
     prediction, maps = run(on_device(case))
@@ -104,7 +106,7 @@ def test_so_they_are_on_a_gpu(case: Case) -> None:
     check(case, prediction, maps)
 
 
-@examples(15)
+@examples(6)
 @given(case=cases_in_air())
 def test_confidence_is_that_of_the_box_and_every_voxel_outside_is_background(case: Case) -> None:
     assume(not case.members[0][0].regions)
