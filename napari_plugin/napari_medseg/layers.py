@@ -115,18 +115,23 @@ class LayerGrid:
             steps.append(last - index[..., axis] if flipped else index[..., axis])
         return np.stack(steps, axis=-1) * self.scale + self.translate
 
-    def voxel(self, point: ArrayLike) -> tuple[int, int, int]:
+    def voxel(self, point: Sequence[float] | NDArray[Any]) -> tuple[int, int, int]:
         """The voxel (i, j, k) nearest to layer coordinates (3,), or (2,) for a picture; may lie outside."""
-        steps = (np.asarray(point, dtype=np.float64) - self.translate) / self.scale
-        first, second, third = (
-            part.start for part in self.array_box([slice(round(n), round(n) + 1) for n in steps])
-        )
-        return first, second, third
+        layout = _layout(self.geometry)
+        index = [0, 0, 0]  # of a picture the third stays
+        # Without numpy, for which three numbers are too few: it is asked at every move of the mouse.
+        for at, first, size, axis, flipped in zip(
+            point, layout.translate, layout.scale, layout.axes, layout.flipped, strict=True
+        ):
+            n = round((float(at) - first) / size)
+            index[axis] = self.geometry.shape[axis] - 1 - n if flipped else n
+        i, j, k = index
+        return i, j, k
 
     def array_box(self, layer_box: Sequence[slice]) -> tuple[slice, slice, slice]:
         """A box of the layer's data, a slice with start and stop per layer axis, as one of the array."""
-        box = [slice(0, 1)] * 3  # of a picture the third axis has one voxel
-        for part, axis, flipped in zip(layer_box, self.axes, self.flipped, strict=True):
+        layout, box = _layout(self.geometry), [slice(0, 1)] * 3  # of a picture the third axis has one voxel
+        for part, axis, flipped in zip(layer_box, layout.axes, layout.flipped, strict=True):
             size = self.geometry.shape[axis]
             box[axis] = (
                 slice(size - part.stop, size - part.start) if flipped else slice(part.start, part.stop)

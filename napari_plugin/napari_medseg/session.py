@@ -86,8 +86,10 @@ class CorrectionSession:
 
     def changed(self, box: Box | None = None) -> None:
         """Something changed within a box (slices of i, j, k), or somewhere. Takes microseconds."""
-        self._notes.add(ranges_of(box, self.facts.geometry.shape, self.facts.order))
-        self._woken.set()
+        facts = self._recorder.facts
+        self._notes.add(ranges_of(box, facts.geometry.shape, facts.order))
+        if not self._woken.is_set():  # which is quicker: a stroke tells of a change at every move
+            self._woken.set()
 
     def begin_step(self) -> None:
         """What changes from here to `end_step` is one step of undo: a stroke begins."""

@@ -243,6 +243,22 @@ def test_a_brush_paints_what_is_near_its_stroke(labels, points, axis):
     np.testing.assert_array_equal(kept, np.where(near & (labels == 0), 5, labels))
 
 
+@pytest.mark.parametrize("radius", [2.2, 45.0])  # the second is too large to be kept
+@pytest.mark.parametrize(
+    "points",
+    [[(3.4, 6.6, 2.3), (9.1, 2.2, 4.7)], [(-4, 3, 5), (15, 40, 5)], [(1, 1.5, 1), (1.2, 9, 1), (14, 9.5, 8)]],
+)
+def test_a_stroke_between_voxels_or_from_outside_is_the_same_every_time(labels, points, radius):
+    near = _stroke_by_brute_force(points, radius, None)
+    for i, j, k in (np.floor(np.add(point, 0.5)).astype(int) for point in points):
+        if (0 <= i < _SHAPE[0]) and (0 <= j < _SHAPE[1]) and (0 <= k < _SHAPE[2]):
+            near[i, j, k] = True
+    for over in ("background", "all"):  # the first must leave nothing behind for the second
+        may = (labels == 0) | (over == "all")
+        after = _applied(labels, paint(labels, 5, points, radius, _SPACING, over=over))
+        np.testing.assert_array_equal(after, np.where(near & may, 5, labels))
+
+
 def test_a_threshold_brush_paints_the_range_with_its_ends_and_never_nan(labels):
     image = np.random.default_rng(1).integers(0, 6, _SHAPE).astype(np.float32)
     image[7, 6, 4] = np.nan

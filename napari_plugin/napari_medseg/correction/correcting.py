@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 import medseg
 from medseg import InputRefused, LabelMap, MedsegError, Volume
@@ -17,8 +17,8 @@ from napari_medseg._writer import labels_to_save
 from napari_medseg.correction.limits import Limits
 from napari_medseg.correction.strokes import before_stroke, stroke_box
 from napari_medseg.correction.tools import Extent, Job
-from napari_medseg.editing.arguments import Over
-from napari_medseg.editing.brush import paint
+from napari_medseg.editing.arguments import Over, check_call
+from napari_medseg.editing.brush import near_stroke
 from napari_medseg.edits import Edit
 from napari_medseg.layers import LayerData, LayerGrid, image_layers
 from napari_medseg.recovery.session_files import SessionFacts
@@ -26,6 +26,7 @@ from napari_medseg.recovery.sessions import open_session
 from napari_medseg.session import CorrectionSession
 
 Options = Mapping[str, Any]
+Point = Sequence[float] | NDArray[Any]  # layer coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,14 @@ class Correction:
         self.image = image
         self.limits = Limits()
         self.seen: set[tuple[int, int]] = set()
+        self._spacing = session.facts.geometry.spacing  # asked for at every move of the mouse
 
     @property
     def layer_data(self) -> NDArray[Any]:
         """The session's array as a layer shows it, a view."""
         return self.grid.to_layer(self.session.array)
 
-    def place(self, point: ArrayLike, layer_axis: int) -> Place:
+    def place(self, point: Point, layer_axis: int) -> Place:
         """The slice across a layer axis at a point in layer coordinates, the nearest one within the scan."""
         geometry = self.grid.geometry
         if geometry.is_2d:
@@ -94,7 +96,7 @@ class Correction:
     def dab(
         self,
         label: int,
-        points: Sequence[ArrayLike],
+        points: Sequence[Point],
         radius: float,
         axis: int | None,
         over: Over,
@@ -111,12 +113,17 @@ class Correction:
         limits
             Where it may paint: an intensity range makes it a threshold brush.
         """
+        array = self.session.array
+        check_call(array, ids=(label,), over=over, axis=axis)
         stroke = [self.grid.voxel(point) for point in points]
-        edit = paint(
-            self.session.array, label, stroke, radius, self.grid.geometry.spacing, axis=axis, over=over
-        )
-        now = self.session.array[edit.box]
-        return Edit(edit.box, limits.kept_within(now, edit.values, edit.box))
+        box, near = near_stroke(stroke, radius, self._spacing, array.shape, axis=axis)
+        now = array[box]
+        where = limits.where(now, box)
+        if where is not None:
+            near &= where
+        if over == "background":
+            near &= now == 0
+        return Edit(box, np.where(near, np.asarray(label, now.dtype), now))
 
     def painted(self, offset: Sequence[int], shape: Sequence[int], displayed: Sequence[int]) -> None:
         """A layer drew a part of its picture anew: ``offset`` and ``shape`` along its displayed axes.

@@ -52,7 +52,7 @@ def _box(atom: Any) -> LayerBox:
     if hasattr(atom, "slice_key"):
         return tuple(slice(int(part.start), int(part.stop)) for part in atom.slice_key)
     indices, _, _ = atom
-    return tuple(slice(int(np.min(n)), int(np.max(n)) + 1) for n in indices)
+    return tuple(slice(int(n.min()), int(n.max()) + 1) for n in map(np.asarray, indices))
 
 
 def _shifted(inner: Sequence[slice], outer: LayerBox) -> LayerBox:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,6 +15,8 @@ from napari_medseg.editing.boxes import Labels, Mask
 
 Over = Literal["background", "all"]
 Spacing = tuple[float, float, float]
+
+_OVERS = get_args(Over)
 
 
 def check_call(
@@ -26,22 +29,22 @@ def check_call(
     index: int | None = None,
 ) -> None:
     """Raise `medseg.UsageError` unless the arguments that edits share fit the label array."""
-    if labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
+    if labels.ndim != 3 or labels.dtype.kind not in "iu":
         raise UsageError(
             f"labels are {labels.dtype} of shape {labels.shape}: expected whole numbers with three axes; "
             "a picture is one slice thick"
         )
-    held = np.iinfo(labels.dtype)
+    lowest, highest = _held(labels.dtype)
     for one in ids:
-        if not held.min <= one <= held.max:
+        if not lowest <= one <= highest:
             raise UsageError(
-                f"label {one}: the labels are {labels.dtype} and hold {held.min} to {held.max}; "
+                f"label {one}: the labels are {labels.dtype} and hold {lowest} to {highest}; "
                 "convert them to a wider type first"
             )
     if where is not None:
         check_mask("where", where, labels)
-    if over not in get_args(Over):
-        raise UsageError(f"over={over!r}: expected one of {', '.join(map(repr, get_args(Over)))}")
+    if over not in _OVERS:
+        raise UsageError(f"over={over!r}: expected one of {', '.join(map(repr, _OVERS))}")
     if axis is not None and axis not in (0, 1, 2):
         raise UsageError(f"axis {axis}: expected 0, 1 or 2")
     if index is not None:
@@ -49,6 +52,13 @@ def check_call(
             raise UsageError(f"slice {index} of no axis: give the axis that it lies across as well")
         if not 0 <= index < labels.shape[axis]:
             raise UsageError(f"slice {index}: axis {axis} has slices 0 to {labels.shape[axis] - 1}")
+
+
+@lru_cache(maxsize=16)  # a brush asks at every move of the mouse
+def _held(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The lowest and the highest number that a type of whole numbers holds."""
+    held = np.iinfo(dtype)
+    return int(held.min), int(held.max)
 
 
 def check_length(name: str, length: float, spacing: Spacing) -> None:
