@@ -369,3 +369,20 @@ def test_no_shortcut_is_taken_from_napari_but_undo_and_redo(viewer, widget):
     ours = {one.action: str(KeyBinding.validate(one.binding)) for one in SHORTCUTS}
     assert {name for name, key in ours.items() if key in taken} == {"undo", "redo"}
     assert keys(widget.link.layer.keymap) == set(ours.values())
+
+
+def test_a_layer_that_was_left_for_later_goes_on_in_its_session(widget, viewer, answers):
+    labels = widget.link.layer
+    start = np.array(labels.data)
+    labels.paint((16, 20, 20), 2)
+    answers["unsaved"] = "keep"
+    widget.chooser.button.click()
+    assert widget.session is None
+    labels.paint((10, 12, 12), 1)  # while nobody watches
+    widget.chooser.button.click()
+    assert widget.session is not None, widget.banner.text()
+    widget.session.sync(everything=True)
+    while widget.session.can_undo:
+        widget.session.undo()
+    np.testing.assert_array_equal(labels.data, start)
+    assert not [one for one in unfinished_sessions() if one.folder != widget.session.folder]

@@ -13,17 +13,25 @@ Choice = Literal["save", "keep", "discard", "cancel"]
 _FILTER = "Segmentations (*.nii.gz *.nii *.seg.nrrd *.nrrd *.mha)"
 
 
-def ask_unsaved(parent: QWidget, case: str, *, may_cancel: bool) -> Choice:
-    """What is to become of a case's unsaved edits. A dialog that is dismissed keeps them."""
+def ask_unsaved(
+    parent: QWidget,
+    case: str,
+    *,
+    may_cancel: bool,
+    save: str = "Save …",
+    later: str = "they are offered when the Correct widget opens",
+) -> Choice:
+    """What is to become of a case's unsaved edits. A dialog that is dismissed keeps them.
+
+    ``save`` is what the button says; ``later`` when edits that are kept come back.
+    """
     box = QMessageBox(parent)
     box.setIcon(QMessageBox.Icon.Question)
     box.setWindowTitle("medseg: unsaved edits")
     box.setText(f"{case} has edits that were not saved.")
-    box.setInformativeText(
-        "Keep for later leaves them on this computer, and they are offered when the Correct widget opens."
-    )
+    box.setInformativeText(f"Keep for later leaves them on this computer, and {later}.")
     choices: dict[object, Choice] = {
-        box.addButton("Save …", QMessageBox.ButtonRole.AcceptRole): "save",
+        box.addButton(save, QMessageBox.ButtonRole.AcceptRole): "save",
         box.addButton("Keep for later", QMessageBox.ButtonRole.ActionRole): "keep",
         box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole): "discard",
     }

@@ -26,7 +26,7 @@ from napari_medseg._qt.case_chooser import CaseChooser
 from napari_medseg._qt.closing import CloseGuard, ask_path, ask_unsaved, window_of
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.layer_link import LayerLink
-from napari_medseg._qt.layer_sessions import session_of
+from napari_medseg._qt.layer_sessions import keep, kept_of, session_of
 from napari_medseg._qt.shortcuts import bind, shortcut_dialog, unbind
 from napari_medseg._qt.toolbox import Toolbox
 from napari_medseg._qt.unfinished_list import UnfinishedList
@@ -94,7 +94,7 @@ class CorrectWidget(QScrollArea):
                 correction = Correction(shared, None if scan is None else scan.data[0])
             else:
                 _, options, _ = layer.as_layer_data_tuple()
-                correction = begin(layer.data, options, scan, scans_in_the_window())
+                correction = begin(layer.data, options, scan, scans_in_the_window(), kept_of(layer))
         except (MedsegError, OSError) as error:
             self._fail(error)
             return
@@ -148,6 +148,8 @@ class CorrectWidget(QScrollArea):
         self._end()
         if not self._borrowed:
             try:
+                if session.is_modified and not discard:
+                    keep(link.layer, session.folder)
                 session.close(discard=discard)
             except (MedsegError, OSError) as error:
                 self._fail(error)
@@ -195,6 +197,7 @@ class CorrectWidget(QScrollArea):
         bind(layer, {**self.tools.by_action, "undo": self._undo, "redo": self._redo})
         self._guard = CloseGuard(window_of(self), lambda: self.leave(may_cancel=True))
         self._timer.start()
+        self._note("")  # what was said of another case
         self._enable()
 
     def _end(self) -> None:
@@ -223,6 +226,7 @@ class CorrectWidget(QScrollArea):
     def _undo(self) -> None:
         if self.link is not None and not self.tools.is_busy:
             self.link.undo()
+            self._note("")
 
     def _redo(self) -> None:
         if self.link is not None and not self.tools.is_busy:

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from superqt.utils import create_worker
 
 from medseg import MedsegError, Reason, Verdict
-from napari_medseg._qt.closing import CloseGuard, ask_unsaved, window_of
+from napari_medseg._qt.closing import Choice, CloseGuard, ask_unsaved, window_of
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.open_case import OpenCase
 from napari_medseg._qt.remembered import remember, remembered
@@ -125,7 +125,7 @@ class ReviewWidget(ReviewPanel):
             return True
         with self._errors_shown():
             if opened.is_modified:
-                answer = ask_unsaved(self, opened.id, may_cancel=may_cancel)
+                answer = self._ask(opened, may_cancel=may_cancel)
                 if answer == "cancel":
                     return False
                 if answer == "save":
@@ -141,6 +141,15 @@ class ReviewWidget(ReviewPanel):
             self.leave(may_cancel=False)
         return super().event(event)
 
+    def _ask(self, opened: OpenCase, *, may_cancel: bool) -> Choice:
+        return ask_unsaved(
+            self,
+            opened.id,
+            may_cancel=may_cancel,
+            save="Save as corrected",
+            later="they are there when the case is opened again",
+        )
+
     def _saving(self, queue: ReviewQueue, opened: OpenCase) -> Callable[[], ReviewCase]:
         return partial(
             queue.save_corrected, opened.id, opened.session, who=self._who(), scan=opened.loaded.scan
@@ -155,7 +164,7 @@ class ReviewWidget(ReviewPanel):
             if opened is None or not opened.is_modified:
                 then()
                 return
-            answer = ask_unsaved(self, opened.id, may_cancel=True)
+            answer = self._ask(opened, may_cancel=True)
             opened.discard = answer == "discard"
             if answer == "save":
                 self.save(then)

@@ -22,7 +22,7 @@ from napari_medseg.editing.brush import near_stroke
 from napari_medseg.edits import Edit
 from napari_medseg.layers import LayerData, LayerGrid, image_layers
 from napari_medseg.recovery.session_files import SessionFacts
-from napari_medseg.recovery.sessions import open_session
+from napari_medseg.recovery.sessions import open_session, recover
 from napari_medseg.session import CorrectionSession
 
 Options = Mapping[str, Any]
@@ -178,7 +178,13 @@ class Correction:
         return self.grid.to_array(layer_part)
 
 
-def begin(data: Any, options: Options, scan: Volume | None, scans: Sequence[Options]) -> Correction:
+def begin(
+    data: Any,
+    options: Options,
+    scan: Volume | None,
+    scans: Sequence[Options],
+    kept: Path | None = None,
+) -> Correction:
     """Open a session on a labels layer's memory, or on a copy of it where it cannot be edited in place.
 
     Parameters
@@ -189,6 +195,9 @@ def begin(data: Any, options: Options, scan: Volume | None, scans: Sequence[Opti
         Its scan, None where there is none.
     scans
         What medseg keeps with each scan in the window.
+    kept
+        The folder of the layer's session that was kept for later, which then goes on: all of it can be
+        undone, and what was painted since is an edit.
 
     Returns
     -------
@@ -213,6 +222,14 @@ def begin(data: Any, options: Options, scan: Volume | None, scans: Sequence[Opti
                 code="grid-differs",
             )
         image, files = scan.data[0], scan.source.paths
+    if kept is not None:
+        session = recover(kept)
+        try:
+            session.attach(labels.data)
+        except MedsegError:
+            session.close()
+            raise
+        return Correction(session, image)
     own = [path for path in labels.source.paths if path not in files]
     session = open_session(
         labels, case=str(options["name"]), scan=files, labels_path=own[0] if len(own) == 1 else None
