@@ -2,7 +2,7 @@
 
 napari shows the last two axes of a layer, the first of them downwards. A layer's axes therefore run
 towards the patient's feet, back and left (I, P, L): it opens in axial slices in radiological
-convention, and rolling the axes gives sagittal and coronal slices the right way up as well.
+convention. Rolling the axes once gives sagittal slices the right way up; twice and transposed, coronal ones.
 
 napari slices layers along their own axes only, so an oblique grid is shown in its own planes: layer
 coordinates are then the patient's millimetres turned onto the grid. `LayerGrid.to_patient` gives the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import namedtuple
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from napari_medseg.correction.slices_of_interest import doubt_of_slices, next_un
 from napari_medseg.correction.strokes import before_stroke, stroke_box
 from napari_medseg.correction.tools import free_id
 from napari_medseg.layers import LayerGrid, image_layers, labels_layer
+from napari_medseg.recovery.sessions import recover
 from napari_medseg.scribble.scribbles import Answer
 
 import medseg
@@ -79,6 +81,22 @@ def test_a_layer_is_corrected_in_its_own_memory():
     data[0, 0, 0] = 200
     assert correction.session.sync(everything=True) == 1
     correction.session.close(discard=True)
+
+
+def test_the_provenance_names_the_model_that_made_the_layer(tmp_path):
+    data, options, _ = labels_layer(label_map(), "case")
+    model = {"name": "hippocampus", "sha256": "ab" * 32}
+    options["metadata"]["medseg"]["provenance"] = {"model": {**model, "precision": "f32"}}
+    correction = begin(data, options, None, ())
+    correction.session.close()  # nothing was edited: its folder goes
+    correction = begin(data, options, None, ())
+    data[0, 0, 0] = 1
+    correction.session.sync(everything=True)
+    correction.session.close()
+    session = recover(correction.session.folder)
+    session.save(tmp_path / "case_seg.nii.gz")
+    session.close()
+    assert json.loads((tmp_path / "case_seg.provenance.json").read_text(encoding="utf-8"))["model"] == model
 
 
 @pytest.mark.parametrize("how", ["int64", "read-only"])

@@ -20,7 +20,7 @@ from napari_medseg.correction.tools import Extent, Job
 from napari_medseg.editing.arguments import Over, check_call
 from napari_medseg.editing.brush import near_stroke
 from napari_medseg.edits import Edit
-from napari_medseg.layers import LayerData, LayerGrid, image_layers
+from napari_medseg.layers import METADATA_KEY, LayerData, LayerGrid, image_layers
 from napari_medseg.recovery.session_files import SessionFacts
 from napari_medseg.recovery.sessions import open_session, recover
 from napari_medseg.session import CorrectionSession
@@ -232,9 +232,20 @@ def begin(
         return Correction(session, image)
     own = [path for path in labels.source.paths if path not in files]
     session = open_session(
-        labels, case=str(options["name"]), scan=files, labels_path=own[0] if len(own) == 1 else None
+        labels,
+        case=str(options["name"]),
+        scan=files,
+        labels_path=own[0] if len(own) == 1 else None,
+        model=_model_of(options),
     )
     return Correction(session, image)
+
+
+def _model_of(options: Options) -> dict[str, str | None] | None:
+    """The model whose run in this window made a layer."""
+    provenance = options.get("metadata", {}).get(METADATA_KEY, {}).get("provenance")
+    model = (provenance or {}).get("model")
+    return {key: model.get(key) for key in ("name", "sha256")} if isinstance(model, Mapping) else None
 
 
 def editable(labels: LabelMap, layer_data: Any) -> LabelMap:

@@ -11,7 +11,8 @@ segmentation            name and SHA-256 of the file beside
 scan, start             names and SHA-256 of the scan and of the labels that the session began with;
                         null without such a file. Of a series the name is its folder's, and the
                         digest that of its files' digests, in slice order
-model                   name and SHA-256 of the model that made ``start``, null where no sidecar tells
+model                   name and SHA-256 of the model that made ``start``, null where neither the window nor a
+                        sidecar tells
 who                     free text, null where not told
 started, saved          UTC, ISO 8601
 active_seconds          pauses between edits, of each at most 60 s
@@ -103,7 +104,7 @@ def write(
         "segmentation": _file_facts([segmentation]),
         "scan": _file_facts(facts.scan),
         "start": _file_facts(start, facts.labels_sha256),
-        "model": _model_of(facts.labels_path),
+        "model": _model_of(facts.labels_path) if facts.model is None else dict(facts.model),
         "who": who or None,
         "started": _iso_time(facts.started),
         "saved": _iso_time(saved),

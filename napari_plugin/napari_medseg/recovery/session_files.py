@@ -47,6 +47,9 @@ class SessionFacts:
         Of the starting array's values, little-endian, along memory.
     started
         Seconds since 1970.
+    model
+        ``name`` and ``sha256`` of the model that made the labels in the window; None where no model did, or
+        where ``labels_path`` has a sidecar that tells.
     """
 
     case: str
@@ -59,6 +62,7 @@ class SessionFacts:
     labels_sha256: str | None
     start_sha256: str
     started: float
+    model: Mapping[str, str | None] | None = None
 
     @property
     def memory_shape(self) -> tuple[int, ...]:
@@ -82,6 +86,7 @@ class SessionFacts:
             "labels_sha256": self.labels_sha256,
             "start_sha256": self.start_sha256,
             "started": self.started,
+            "model": None if self.model is None else dict(self.model),
         }
 
     @classmethod
@@ -115,6 +120,7 @@ class SessionFacts:
                 labels_sha256=document["labels_sha256"],
                 start_sha256=str(document["start_sha256"]),
                 started=float(document["started"]),
+                model=None if document["model"] is None else dict(document["model"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(path, f"its header does not describe a case: {error!r}") from error

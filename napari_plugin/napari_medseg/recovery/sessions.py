@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ def open_session(
     case: str,
     scan: Sequence[Path] = (),
     labels_path: Path | None = None,
+    model: Mapping[str, str | None] | None = None,
     root: Path | None = None,
 ) -> CorrectionSession:
     """Begin to correct a label map, whose array is edited in place from then on.
@@ -118,6 +119,8 @@ def open_session(
         The scan's files, `Volume.source.paths`.
     labels_path
         The file that the labels were read from.
+    model
+        ``name`` and ``sha256`` of the model that made the labels, where no sidecar of theirs tells.
     root
         Where sessions lie; None for `sessions_folder`.
 
@@ -148,6 +151,7 @@ def open_session(
             labels_sha256=None if labels_path is None else sha256_files([labels_path]),
             start_sha256=write_start(temporary / START, in_memory_order(data, order)),
             started=now,
+            model=model,
         )
         write_journal(temporary / JOURNAL, facts)
         lock = SessionLock(folder)  # before the folder is seen
