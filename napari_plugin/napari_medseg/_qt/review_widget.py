@@ -179,8 +179,10 @@ class ReviewWidget(ReviewPanel):
 
     def _show_case(self, loaded: LoadedCase) -> None:
         view = self.case.view() if self.case else None
+        # An empty window in between changes the number of sliders twice, and vispy has crashed drawing then.
+        opened = OpenCase(self._viewer, loaded, view)
         self._close_case()
-        self.case = OpenCase(self._viewer, loaded, view)
+        self.case = opened
         self._guard = CloseGuard(window_of(self), lambda: self.leave(may_cancel=True))
         if self.queue is not None and loaded.case.status == "to do":
             self.queue.set_status(loaded.case.id, "in progress", who=self._who())
