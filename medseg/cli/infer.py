@@ -226,6 +226,7 @@ def _print_case(case: Mapping[str, Any], network: list[str]) -> list[str]:
     if not case["segmentation"]:
         return network
     execution = case["provenance"]["execution"]
+    _print_line("model", case["model"])  # without -m, nobody has named it
     _print_line("windows", _windows(execution["windows"]))
     used = list(dict.fromkeys(map(_network, execution.get("members", [execution]))))
     if used != network:

@@ -237,6 +237,6 @@ def test_a_model_without_sides_and_totals_prints_one_line_for_each_label(
     assert main(["infer", str(scan), "-m", str(model)]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == [
-        "segmentation", "outer", "inner", "windows", "network", "memory"
+        "segmentation", "outer", "inner", "model", "windows", "network", "memory"
     ]  # fmt: skip
     assert all(re.fullmatch(r"  (outer|inner)         \d+\.\d{3} mL", line) for line in lines[2:4])
