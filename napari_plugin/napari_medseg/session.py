@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 import medseg
 from medseg import LabelMap, LabelSet, UsageError
 from medseg.volume import Source, present_ids
+from napari_medseg.editing.boxes import Box
 from napari_medseg.recovery import provenance
 from napari_medseg.recovery.change_notes import ChangeNotes
-from napari_medseg.recovery.differences import Box, in_memory_order, ranges_of
+from napari_medseg.recovery.differences import in_memory_order, ranges_of
 from napari_medseg.recovery.recorder import Recorder
 from napari_medseg.recovery.session_files import START, SessionFacts, start_blocks
 from napari_medseg.recovery.session_folders import SessionLock, remove_folder

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Box = tuple[slice, slice, slice]
+from napari_medseg.editing.boxes import Box
+
 Ranges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # first, behind the last
 
 BLOCK_VOXELS = 1 << 20  # compared at once: what is needed beside the two arrays stays small

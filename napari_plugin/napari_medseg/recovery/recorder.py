@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg import LabelSet
+from napari_medseg.editing.boxes import Box
 from napari_medseg.recovery.differences import (
-    Box,
     Difference,
     Ranges,
     blocks,

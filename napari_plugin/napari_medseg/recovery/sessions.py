@@ -200,14 +200,14 @@ def recover(folder: Path, *, before_damage: bool = False) -> CorrectionSession:
             shutil.copyfile(path, folder / DAMAGED_COPY)
         source, notices = _source(found.facts)
         journal = Journal(path, found.contents.end, found.contents.checksum)
-    except BaseException:
+        if found.contents.torn_bytes:
+            notices += ("the last edit was not written whole when the session ended, and is left out",)
+        array = in_memory_order(found.array, found.facts.order)
+        history, clock, labels = found.history, found.clock, found.labels
+        recorder = Recorder(array, found.facts, journal, history, clock, labels, found.saved)
+    except BaseException:  # also where memory ends or somebody interrupts: the session stays recoverable
         lock.release()
         raise
-    if found.contents.torn_bytes:
-        notices += ("the last edit was not written whole when the session ended, and is left out",)
-    array = in_memory_order(found.array, found.facts.order)
-    history, clock, labels = found.history, found.clock, found.labels
-    recorder = Recorder(array, found.facts, journal, history, clock, labels, found.saved)
     return CorrectionSession(folder, lock, array, recorder, source, notices)
 
 
