@@ -1,0 +1,25 @@
+"""The page of a study: one HTML file that works offline."""
+
+from __future__ import annotations
+
+from medseg.report.study.page import (
+    Agreement,
+    Counts,
+    Estimate,
+    Measure,
+    StudyCase,
+    StudyPage,
+    StudyTable,
+    Value,
+)
+
+__all__ = [
+    "Agreement",
+    "Counts",
+    "Estimate",
+    "Measure",
+    "StudyCase",
+    "StudyPage",
+    "StudyTable",
+    "Value",
+]
