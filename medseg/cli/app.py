@@ -10,12 +10,13 @@ import typer
 
 from medseg import __version__
 from medseg.cli import convert, doctor, evaluate, infer, inspect, model, plan, train
+from medseg.cli.commands import Commands
 from medseg.cli.console import interruption_document, print_bug, print_error, print_json, refusal_document
 from medseg.errors import MedsegError, UsageError
 
 INTERRUPTED = 130
 
-app = typer.Typer(
+app = Commands(
     name="medseg",
     help="Segmentation of 2D and 3D medical images: from a scan on disk to a measured label map.",
     epilog=(
@@ -23,10 +24,7 @@ app = typer.Typer(
         "0 done, 1 a bug (please report it), 2 usage, 3 every input was refused, "
         "4 some cases were refused or failed, 5 the model was refused, 130 interrupted."
     ),
-    no_args_is_help=True,
-    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _module in (infer, inspect, convert, plan, train, evaluate, doctor):
     app.command(_module.__name__.rpartition(".")[2], epilog=_module.EXAMPLES)(_module.command)

@@ -16,7 +16,7 @@ medseg doctor --json"""
 
 
 def command(as_json: Json = False) -> None:
-    """Versions, devices, backends, precisions; what is missing and how to install it.
+    """Versions, devices, backends, napari; what is missing and how to install it.
 
     Exit code 2 where something that every command needs is missing.
     """
@@ -45,6 +45,7 @@ def _print(found: dict[str, Any]) -> None:
         *(("device", _device(device)) for device in found["devices"]),
         *(("backend", _backend(backend)) for backend in found["backends"]),
         ("models", ", ".join(found["models"]) or "none"),
+        *_viewer(found["viewer"]),
     ]
     for name, value in lines:
         typer.echo(f"{name:<13} {value}")
@@ -52,15 +53,30 @@ def _print(found: dict[str, Any]) -> None:
         need = f"for the extra '{entry['extra']}'" if entry["extra"] else "for every command"
         typer.echo(f"missing {need}: {', '.join(entry['packages'])}")
         typer.echo(f"  install: {entry['install']}")
+    problems = (
+        found["viewer"]["problems"] if found["viewer"]["napari"] else []
+    )  # else it is among the missing
+    for problem in problems:
+        typer.echo(problem["message"])
+        typer.echo(f"  install: {problem['install']}")
     for text in found["advice"]:
         typer.echo(text)
-    if not found["missing"] and not found["advice"]:
+    if not (found["missing"] or problems or found["advice"]):
         typer.echo("nothing is missing")
 
 
 def _device(device: dict[str, Any]) -> str:
     memory = f", {device['memory_gb']} GB" if "memory_gb" in device else ""
     return f"{device['device']}: {device['name']}{memory}"
+
+
+def _viewer(viewer: dict[str, Any]) -> list[tuple[str, str]]:
+    bindings = ", ".join(f"{qt['binding']} {qt['version']}" for qt in viewer["qt"])
+    return [
+        ("napari", viewer["napari"] or "(not installed)"),
+        ("Qt", bindings or "(no binding installed)"),
+        ("plugin", "found by napari" if viewer["manifest"] else "(not found by napari)"),
+    ]
 
 
 def _backend(backend: dict[str, Any]) -> str:

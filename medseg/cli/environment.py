@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import medseg
+from medseg.cli.viewer import QT_BINDINGS, qt_bindings, viewer
 
 # What OpenVINO calls what a processor can compute in, and how medseg names it.
 _PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
@@ -20,7 +21,7 @@ _GB = 1e9
 
 
 def environment() -> dict[str, Any]:
-    """Versions, processor, memory, devices, backends, models, and what is missing with its cure."""
+    """Versions, processor, memory, devices, backends, models, viewer, and what is missing with its cure."""
     openvino, capabilities = _openvino()
     torch, gpus = _torch()
     missing = list(missing_requirements())
@@ -40,6 +41,7 @@ def environment() -> dict[str, Any]:
         "devices": [{"device": "cpu", "name": _processor_name()}, *gpus],
         "backends": [openvino, torch],
         "models": _models(),
+        "viewer": viewer(),
         "packages": _installed(),
         "missing": missing,
         "advice": list(_advice(torch, gpus)),
@@ -82,10 +84,15 @@ def _fault(requirement: Any) -> str | None:
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
-        return str(requirement.name)
+        return None if _has_another_binding(requirement.name) else str(requirement.name)
     if requirement.specifier.contains(version, prereleases=True):
         return None
     return f"{requirement.name} {version} (needs {requirement.specifier})"
+
+
+def _has_another_binding(name: str) -> bool:
+    """Whether ``name`` is a Qt binding, and napari has another one to run on."""
+    return name in QT_BINDINGS and bool(qt_bindings())
 
 
 def _installed() -> dict[str, str]:

@@ -9,16 +9,12 @@ from typing import Annotated, Any
 import typer
 
 import medseg
+from medseg.cli.commands import Commands
 from medseg.cli.console import print_json, print_reasons
 from medseg.cli.options import Json
 from medseg.cli.progress import working
 
-app = typer.Typer(
-    help="Model bundles: list, look at, verify, export.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = Commands(help="Model bundles: list, look at, verify, export.")
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A built-in name, or a bundle's folder or zip.")]
 
 
