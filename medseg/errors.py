@@ -8,7 +8,8 @@
     │   ├── PlanInvalid                         a plan or recipe does not parse      exit 2
     │   └── MissingExtra (ImportError)          an optional dependency is absent     exit 2
     ├── InputRefused (ValueError)               a scan, label file or dataset that
-    │                                           medseg will not guess about          exit 3
+    │   │                                       medseg will not guess about          exit 3
+    │   └── SeveralVolumes                      one file holds several; none was chosen
     ├── ModelRefused (ValueError)               a bundle that is broken or unsafe    exit 5
     ├── WriteFailed (OSError)                   an output could not be written and verified
     │   └── FormatCannotHold (ValueError)       the format asked for cannot keep this   exit 2
@@ -78,6 +79,26 @@ class InputRefused(MedsegError, ValueError):
         self.code = code
         self.path = None if path is None else Path(path)
         self.reasons: tuple[tuple[str, str], ...] = tuple(reasons) or ((code, message),)
+
+
+class SeveralVolumes(InputRefused):
+    """A file of several volumes in time, none of which was chosen. Its code is ``four-dimensional``.
+
+    Parameters
+    ----------
+    path
+        The file.
+    count
+        How many volumes it holds; ``series=1`` to ``series=count`` choose one.
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        message = (
+            f"{path.name}: {count} volumes in one file, expected one. Choose one with series=1 to "
+            f"series={count}, or split the file"
+        )
+        super().__init__(message, code="four-dimensional", path=path)
+        self.count = count
 
 
 class ModelRefused(MedsegError, ValueError):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.errors import InputRefused
+import numpy as np
+
+from medseg.errors import InputRefused, SeveralVolumes
 from medseg.geometry import Geometry
 from medseg.io.raster import Raster, to_volume
-from medseg.io.readers import load, locate
+from medseg.io.readers import Format, load, locate
 from medseg.io.refusals import readable
 from medseg.verdict import Verdict
 from medseg.volume import Volume
@@ -23,11 +25,12 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 # Scans up to so many bytes of voxels, all series together, are decoded unless the caller says otherwise.
 _DECODED_BYTES = 128 * 2**20
+_MOST_VOLUMES_READ = 64
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesInspection:
-    """One series or image: what it is, and whether `read` would take it.
+    """One series, image, or volume of a file with several: what it is, and whether `read` would take it.
 
     Parameters
     ----------
@@ -101,8 +104,41 @@ def inspect_path(path: Path, allow: frozenset[str], pixels: bool | None = None) 
         return Inspection(path, Verdict.refusal(refusal), ())
     if kind == "dicom":
         return _inspect_dicom(path, allow, pixels)
-    found = _judge(path, "1", lambda: load(kind, path), allow)
+    try:
+        found = _judge(path, "1", partial(load, kind, path), allow)
+    except SeveralVolumes as refusal:
+        volumes = _volumes(kind, path, refusal.count, allow, pixels)
+        return Inspection(path, Verdict.refusal(refusal), volumes)
     return Inspection(path, found.verdict, (found,))
+
+
+def _volumes(
+    kind: Format, path: Path, count: int, allow: frozenset[str], pixels: bool | None
+) -> tuple[SeriesInspection, ...]:
+    """The volumes of a file with a time axis, all on the grid of the first."""
+    reader = partial(load, kind, path)
+    try:
+        with readable(path):
+            first = reader(1)
+    except InputRefused as refusal:  # what keeps one from being read, a file cut short, keeps all
+        verdict = Verdict.refusal(refusal)
+        return tuple(
+            SeriesInspection(str(n), verdict, summary=f"volume {n} of {count}") for n in range(1, count + 1)
+        )
+    judged = [_judge(path, "1", lambda: first, allow)]
+    if _are_read(count, first.data.nbytes) if pixels is None else pixels:
+        judged += [_judge(path, str(n), partial(reader, n), allow) for n in range(2, count + 1)]
+    else:
+        unread = replace(first, data=np.broadcast_to(np.uint8(0), first.data.shape))
+        another = _judge(path, "2", lambda: unread, allow, decoded=False)
+        judged += [replace(another, id=str(n)) for n in range(2, count + 1)]
+    what = f", {judged[0].summary}" if judged[0].summary else ""
+    return tuple(replace(one, summary=f"volume {one.id} of {count}{what}") for one in judged)
+
+
+def _are_read(count: int, size: int) -> bool:
+    """Whether so many volumes of ``size`` bytes are: to reach one in a compressed file all is unpacked."""
+    return count <= _MOST_VOLUMES_READ and count**2 * size <= _DECODED_BYTES
 
 
 def _inspect_dicom(path: Path, allow: frozenset[str], pixels: bool | None) -> Inspection:
@@ -172,6 +208,8 @@ def _judge(
     try:
         with readable(path):
             volume = to_volume(reader(), allow)
+    except SeveralVolumes:
+        raise
     except InputRefused as refusal:
         modality = None if series is None else series.modality
         return SeriesInspection(name, Verdict.refusal(refusal), None, modality, summary, decoded)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.errors import UsageError
-from medseg.io.refusals import refused
+from medseg.errors import SeveralVolumes, UsageError
 from medseg.io.streams import ByteStream
 
 
@@ -19,20 +18,15 @@ def choose_volume(path: Path, count: int, series: int | None) -> int:
 
     Raises
     ------
-    InputRefused
-        ``four-dimensional`` if there are several and none is named.
+    SeveralVolumes
+        If there are several and none is named.
     UsageError
         If there is no such volume.
     """
     if series is None:
         if count == 1:
             return 0
-        raise refused(
-            path,
-            "four-dimensional",
-            f"{count} volumes in one file, expected one. Choose one with series=1 to series={count}, "
-            "or split the file",
-        )
+        raise SeveralVolumes(path, count)
     if not 1 <= series <= count:
         raise UsageError(f"{path.name}: series={series}, the file has volumes 1 to {count}")
     return series - 1
