@@ -65,21 +65,25 @@ def window_of(widget: QWidget) -> QWidget:
 
 
 class CloseGuard(QObject):
-    """Asks before a window closes, for as long as it is not released."""
+    """Asks before a window closes, for as long as it is not released.
+
+    It does not hold the window, its parent. Were that the last reference to a closed window, PySide would
+    delete the window from within the guard's own destructor, and the window its child, the guard, again.
+    """
 
     def __init__(self, window: QWidget, may_close: Callable[[], bool]) -> None:
         super().__init__(window)
-        self._watched, self._may_close = window, may_close
+        self._may_close = may_close
         window.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Stop the window's closing where that is wanted."""
-        if watched is self._watched and event.type() == QEvent.Type.Close and not self._may_close():
+        if watched is self.parent() and event.type() == QEvent.Type.Close and not self._may_close():
             event.ignore()
             return True
         return False
 
     def release(self) -> None:
         """Let the window close from now on."""
-        self._watched.removeEventFilter(self)
+        self.parent().removeEventFilter(self)
         self.deleteLater()
