@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ medseg infer dicom_folder -o out.nii.gz --series 2 --allow missing-slices
 medseg infer --case t1=t1.nii.gz,flair=flair.nii.gz -m lesions --json"""
 
 _SEGMENT, _HOW = "What to segment and where to write", "How to compute"
+_NAMED = 3  # of the inputs that are left out
 _WIDTH = 14  # of the first column, unless a structure's name is longer
 _PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 _PLACES = {"device": "on the GPU", "memory": "in memory", "disk": "on disk"}
@@ -187,6 +188,8 @@ def command(
             scratch=scratch,
             progress=progress,
         )
+    if report.left_out:
+        typer.echo(_left_out(report.left_out), err=True)
     if as_json:
         print_json(report.to_json())
     else:
@@ -194,6 +197,12 @@ def command(
         for one in report.cases:
             network = _print_case(one, network)
     raise typer.Exit(report.exit_code)
+
+
+def _left_out(paths: Sequence[Path]) -> str:
+    results = "a result" if len(paths) == 1 else f"{len(paths)} results"
+    named = ", ".join(path.name for path in paths[:_NAMED]) + (", ..." if len(paths) > _NAMED else "")
+    return f"left out {results} of an earlier call: {named}"
 
 
 def _one_or_several(models: list[str] | None) -> str | list[str] | None:

@@ -9,6 +9,7 @@ from medseg.pipeline.cases import PathLike, inputs_of, parse_cases, plan_masks, 
 from medseg.pipeline.flow import flow
 from medseg.pipeline.models import ModelChooser, ModelLike
 from medseg.pipeline.options import InferOptions, Progress, memory_bytes
+from medseg.pipeline.own_results import without_own_results
 from medseg.pipeline.report import InferReport
 from medseg.pipeline.steps import Job, Steps
 
@@ -51,7 +52,8 @@ def infer_files(
     Parameters
     ----------
     inputs
-        Files or DICOM folders, one case each.
+        Files or DICOM folders, one case each. Segmentations, masks and previews that an earlier call wrote
+        are left out, by their sidecars: ``scans/*.nii.gz`` is not meant to segment them.
     model
         As in `infer`.
     out
@@ -79,6 +81,8 @@ scratch
     ------
     UsageError, NotFound, MissingExtra
         If the call is wrong; nothing has been read or written then.
+    InputRefused
+        ``own-result`` if every input is a result of an earlier call.
     ModelRefused
         If the model is broken.
     """
@@ -99,7 +103,7 @@ scratch
         sums=sums,
         scratch=scratch,
     )
-    cases = parse_cases(inputs, case)
+    cases, left_out = without_own_results(parse_cases(inputs, case))
     planned = plan_outputs(cases, out, formats)
     jobs = [Job(one, outputs) for one, outputs in zip(cases, planned, strict=True)]
     chooser, read_from = ModelChooser(model, options), inputs_of(cases)
@@ -134,4 +138,4 @@ scratch
     finally:
         steps.drop_maps()
     begin(len(jobs))
-    return InferReport(tuple(documents))
+    return InferReport(tuple(documents), left_out)

@@ -20,13 +20,21 @@ _WRITTEN = ("ok", "repaired", "warning")
 
 @dataclass(frozen=True, slots=True)
 class InferReport:
-    """What `infer_files` did, one entry per case in the order of the inputs."""
+    """What `infer_files` did, one entry per case in the order of the inputs.
+
+    ``left_out`` are inputs that were no cases: results of earlier calls.
+    """
 
     cases: tuple[Mapping[str, Any], ...]
+    left_out: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The ``infer --json`` document."""
-        return {"format_version": FORMAT_VERSION, "cases": [dict(case) for case in self.cases]}
+        return {
+            "format_version": FORMAT_VERSION,
+            "cases": [dict(case) for case in self.cases],
+            "left_out": [str(path) for path in self.left_out],
+        }
 
     @property
     def exit_code(self) -> int:
