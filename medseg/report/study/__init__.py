@@ -12,6 +12,7 @@ from medseg.report.study.page import (
     StudyTable,
     Value,
 )
+from medseg.report.study.write import write_study_page
 
 __all__ = [
     "Agreement",
@@ -22,4 +23,5 @@ __all__ = [
     "StudyPage",
     "StudyTable",
     "Value",
+    "write_study_page",
 ]

@@ -1,0 +1,59 @@
+// One case: its picture, why it has its verdict, and all of its values.
+
+async function caseContent(n) {
+  const { index } = browsed;
+  const reasons = index.reasonPlaces[n].map((place) => index.reasons[place]);
+  const columns = await Promise.all(study.columns.map(({ name }) => caseColumn(name)));
+  const values = await Promise.all(study.labels.map((_, label) => (
+    Promise.all(study.measures.map((_measure, measure) => valueColumn(label, measure))))));
+  const rows = study.labels.map((name, label) => [name, ...values[label].map((column) => column[n])])
+    .filter((row) => row.slice(1).some((value) => !Number.isNaN(value)));
+  const facts = [['Verdict', verdictMark(study.statuses[index.statuses[n]])],
+    ...(study.hasScores ? [[study.scoreName, spelled(index.scores[n])]] : []),
+    ...columns.map((column) => [column.name, spelled(column.at(n))])];
+  return [
+    html('div', { class: 'large' }, casePicture(index, n, { eager: true })),
+    reasons.length ? html('ul', { class: 'reasons', 'aria-label': 'Reasons' },
+      ...reasons.map(([code, message]) => html('li', { dir: 'auto' }, html('code', {}, code), `: ${message}`))) : null,
+    html('div', { class: 'details' },
+      html('div', {}, html('h3', {}, 'Case'),
+        html('dl', { class: 'facts' }, ...facts.flatMap(([name, value]) => [html('dt', { dir: 'auto' }, name), html('dd', { dir: 'auto' }, value)]))),
+      html('div', {}, html('h3', {}, 'Measurements'),
+        rows.length ? table('Values of each label', ['Label', ...study.measures.map(({ heading }) => heading)], rows)
+          : html('p', {}, 'Nothing was measured.'))),
+  ].filter(Boolean);
+}
+
+let openedCase = -1;
+
+async function openCase(n) {
+  const dialog = document.getElementById('case');
+  openedCase = n;
+  const content = await caseContent(n);
+  if (openedCase !== n) return; // another case was asked for meanwhile
+  const place = browsed.order.indexOf(n);
+  const step = (text, by) => html('button', {
+    type: 'button', disabled: place < 0 || !(place + by in browsed.order), 'data-step': by, onclick: () => openCase(browsed.order[place + by]),
+  }, text);
+  const focused = dialog.contains(document.activeElement) ? document.activeElement.dataset.step : undefined;
+  dialog.replaceChildren(
+    html('div', { class: 'bar' },
+      html('h2', { id: 'case-name', dir: 'auto', tabindex: -1 }, browsed.index.ids[n]),
+      step('Previous', -1), step('Next', 1),
+      html('button', { type: 'button', onclick: () => dialog.close() }, 'Close')),
+    html('div', { class: 'body' }, ...content));
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+  (dialog.querySelector(`[data-step="${focused}"]:enabled`) ?? dialog.querySelector('h2')).focus();
+}
+
+function startCase(dialog) {
+  dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener('close', () => { openedCase = -1; });
+  dialog.addEventListener('keydown', (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (by === undefined || event.target.closest('.scroll')) return; // a wide table scrolls by these keys
+    const next = browsed.order[browsed.order.indexOf(openedCase) + by];
+    if (next !== undefined) openCase(next);
+  });
+}

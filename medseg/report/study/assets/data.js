@@ -1,0 +1,68 @@
+// Columns of the study, unpacked when they are first needed. What packs them: columns.py, payload.py.
+
+const study = JSON.parse(document.getElementById('study').textContent);
+const MISSING_MANTISSA = -32768;
+const unpackedColumns = new Map();
+
+async function unpack(name) {
+  const element = document.getElementById(`data-${name}`);
+  const packed = Uint8Array.from(atob(element.textContent), (letter) => letter.charCodeAt(0));
+  element.remove(); // its text is no longer needed
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
+  return new Response(stream).arrayBuffer();
+}
+
+function once(name, decode) {
+  if (!unpackedColumns.has(name)) unpackedColumns.set(name, unpack(name).then(decode));
+  return unpackedColumns.get(name);
+}
+
+// A Float64Array, NaN where a number is missing.
+function numberColumn(name) {
+  return once(name, (buffer) => {
+    const count = buffer.byteLength / 4;
+    const view = new DataView(buffer);
+    const numbers = new Float64Array(count);
+    for (let n = 0; n < count; n += 1) {
+      const mantissa = view.getInt16(2 * n, true);
+      const power = view.getInt16(2 * (count + n), true);
+      // Dividing by a whole power of ten gives the float closest to the decimal; multiplying by 0.001 does not.
+      numbers[n] = mantissa === MISSING_MANTISSA ? NaN
+        : power < 0 ? mantissa / 10 ** -power : mantissa * 10 ** power;
+    }
+    return numbers;
+  });
+}
+
+function jsonColumn(name) {
+  return once(name, (buffer) => JSON.parse(new TextDecoder().decode(buffer)));
+}
+
+// A group or covariate: {kind, name, at(case) -> number, text or null}, for text also its different texts and codes.
+async function caseColumn(name) {
+  const place = study.columns.findIndex((column) => column.name === name);
+  const { kind } = study.columns[place];
+  if (kind === 'number') {
+    const numbers = await numberColumn(`column-${place}`);
+    return { kind, name, at: (n) => (Number.isNaN(numbers[n]) ? null : numbers[n]) };
+  }
+  const [texts, codes] = await jsonColumn(`column-${place}`);
+  return { kind, name, texts, codes, at: (n) => (codes[n] < 0 ? null : texts[codes[n]]) };
+}
+
+function valueColumn(label, measure) {
+  return numberColumn(`value-${label}-${measure}`);
+}
+
+// As Python spells numbers in the tables (summary.py).
+function spelled(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return '–';
+  if (typeof value !== 'number') return String(value);
+  const size = Math.abs(value);
+  if (size >= 1e9 || (size > 0 && size < 1e-4)) return value.toExponential(3);
+  return size >= 1e4 ? value.toFixed(0) : String(Number(value.toPrecision(4)));
+}
+
+function counted(number) {
+  return number.toLocaleString('en');
+}
