@@ -38,11 +38,17 @@ _HOME = {
     "plan": "medseg.training",
     "train": "medseg.training",
     "evaluate": "medseg.evaluation",
+    "run_cohort": "medseg.cohort",
+    "open_study": "medseg.cohort",
+    "Study": "medseg.cohort",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:  # the same names for type checkers, marked as re-exported
+    from medseg.cohort import Study as Study
+    from medseg.cohort import open_study as open_study
+    from medseg.cohort import run_cohort as run_cohort
     from medseg.errors import InputRefused as InputRefused
     from medseg.errors import MedsegError as MedsegError
     from medseg.errors import ModelRefused as ModelRefused

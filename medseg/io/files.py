@@ -132,7 +132,7 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
 
 def temporary_path(path: Path) -> Path:
     """A new name beside ``path`` that tells who is writing: `remove_stale` finds what is left of it."""
-    token = f"{os.getpid()}-{_host()}{secrets.token_hex(4)}"
+    token = f"{os.getpid()}-{host_mark()}{secrets.token_hex(4)}"
     return path.with_name(f".{path.name}.{token}.part{extension(path) or path.suffix}")
 
 
@@ -177,7 +177,7 @@ def remove_stale(folder: Path) -> None:
             continue
         try:
             old = time.time() - entry.stat().st_mtime > _STALE_AFTER_S
-            if old or (named["host"] == _host() and not _is_alive(int(named["pid"]))):
+            if old or (named["host"] == host_mark() and not is_alive(int(named["pid"]))):
                 _remove(Path(entry.path))
         except (FileNotFoundError, PermissionError):
             continue  # its writer has just finished, or it is someone else's
@@ -190,11 +190,13 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _host() -> str:
+def host_mark() -> str:
+    """Eight hex digits that tell this computer from others without naming it."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this computer runs; its number may have passed to another one since."""
     if sys.platform == "win32":  # os.kill would end the process there
         import ctypes
 

@@ -26,10 +26,12 @@ PathLike = str | Path
 class Case:
     """One scan: a path, or several with the channel that each holds.
 
-    ``channels`` pairs a channel's name with its path; one pair named ``""`` for a lone input.
+    ``channels`` pairs a channel's name with its path; one pair named ``""`` for a lone input. ``id`` is what
+    documents call a case whose paths they must not tell, as in a cohort.
     """
 
     channels: tuple[tuple[str, Path], ...]
+    id: str | None = None
 
     @property
     def path(self) -> Path:
@@ -43,7 +45,9 @@ class Case:
 
     @property
     def input(self) -> str:
-        """The case as the caller wrote it."""
+        """The case as the caller wrote it, or its id."""
+        if self.id is not None:
+            return self.id
         return ",".join(f"{name}={path}" if name else str(path) for name, path in self.channels)
 
 

@@ -116,12 +116,21 @@ def write_case(
     if shown is not None:
         _write_preview(outputs.preview, shown, result)
         written["preview"] = outputs.preview
+    if case.id is not None:  # no path is told, and the outputs lie beside the sidecar
+        written = {kind: _within(outputs.sidecar.parent, where) for kind, where in written.items()}
     document = done_case(case.input, written, result)
     writing = perf_counter() - start
     document["timings_s"]["write"] = round(writing, 4)
     document["timings_s"]["total"] = round(document["timings_s"]["total"] + writing, 4)
     write_text(outputs.sidecar, sidecar_text(document))
     return document
+
+
+def _within(folder: Path, where: Written) -> Written:
+    """The same, told from a folder."""
+    if isinstance(where, dict):
+        return {name: [path.relative_to(folder) for path in paths] for name, paths in where.items()}
+    return [path.relative_to(folder) for path in where] if isinstance(where, list) else where.relative_to(folder)
 
 
 def _write_masks(masks: Mapping[str, Sequence[Path]], result: Segmentation, hurry: Event) -> None:

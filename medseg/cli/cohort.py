@@ -1,0 +1,200 @@
+"""``medseg cohort``: studies over many scans."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import medseg
+from medseg.cli.commands import Commands
+from medseg.cli.console import print_json
+from medseg.cli.options import Allow, Json, Overwrite, Quiet, listed
+from medseg.cli.progress import working
+
+FORMAT_VERSION = 1
+_SHOWN = 5  # failures for each reason
+_WHERE, _HOW = "Where to compute", "How to compute"
+
+app = Commands(
+    help="Studies over many scans: a manifest in, one tidy table and one report out. Resumable.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+RUN_EXAMPLES = """[bold]Examples[/bold]
+medseg cohort run cases.csv -m hippocampus -o study
+medseg cohort run bids_folder -m brain -o study --max-memory 8GB
+medseg cohort run cases.csv -m run/bundle -o study --workers 4
+medseg cohort run cases.csv -m brain -o study --scheduler tcp://head-node:8786"""
+STATUS_EXAMPLES = """[bold]Examples[/bold]
+medseg cohort status study
+medseg cohort status study --watch
+medseg cohort status study --json"""
+
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder of a study.")]
+
+
+@app.command("run", epilog=RUN_EXAMPLES)
+def run(
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MANIFEST",
+            help="A CSV, Parquet or JSON table with columns case_id and image (or image_<channel>), a folder "
+            "of images, a BIDS dataset, or a tree of DICOM studies.",
+        ),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="A built-in name, or a bundle's folder or zip; several are an ensemble. Without it: "
+            "MEDSEG_MODEL, or your config's model.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="STUDY", help="The study's folder.")] = Path(
+        "study"
+    ),
+    overwrite: Overwrite = False,
+    check_contents: Annotated[
+        bool,
+        typer.Option(
+            "--check-contents",
+            help="Read every input again to see whether it has changed; without it size and time tell.",
+        ),
+    ] = False,
+    allow: Allow = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse where there would be a warning.")] = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Make an overlay of each case, for the report.")
+    ] = True,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on the workers of a Dask scheduler, tcp://host:8786, that see the same paths.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Start N Dask workers on this computer instead.", rich_help_panel=_WHERE
+        ),
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, openvino or torch.", rich_help_panel=_HOW)] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_HOW)] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16.", rich_help_panel=_HOW)] = "f32",
+    overlap: Annotated[
+        float | None,
+        typer.Option(
+            help="Share that neighbouring windows overlap; the model's own without it.", rich_help_panel=_HOW
+        ),
+    ] = None,
+    tta: Annotated[
+        bool,
+        typer.Option("--tta", help="Average over the flips that the model allows.", rich_help_panel=_HOW),
+    ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="CPU threads of each worker; as many as the study's first run had cores without it.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory for each worker to stay within, e.g. 4GB. Without it: what is free.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Segment and measure every case of a manifest, or what is still missing of it.
+
+    Cases that are refused or fail do not stop the others, and exit code 4 tells of them. The same command
+    again goes on where it stopped: what is missing, what failed for a reason that may have passed, and what
+    has changed (input, model, options) is done, nothing else.
+    """
+    with working(quiet) as progress:
+        study = medseg.run_cohort(
+            manifest,
+            model,
+            out,
+            scheduler=scheduler,
+            workers=workers,
+            allow=listed(allow),
+            strict=strict,
+            backend=backend,
+            device=device,
+            precision=precision,
+            overlap=overlap,
+            tta=tta,
+            threads=threads,
+            max_memory=max_memory,
+            pictures=pictures,
+            check_contents=check_contents,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    _show(study, as_json)
+    raise typer.Exit(study.exit_code)
+
+
+@app.command("status", epilog=STATUS_EXAMPLES)
+def status(
+    study: StudyPath,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on showing it until every case is finished.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """How far a study is, and what failed; also while it runs."""
+    opened = medseg.open_study(study)
+    if watch and not as_json:
+        _watch(opened)
+    _show(opened, as_json)
+
+
+def _watch(study: medseg.Study) -> None:
+    with working(quiet=False) as progress:
+        while True:
+            counts = study.counts
+            finished = counts["done"] + counts["failed"]
+            progress("cases", finished, counts["total"], f"{counts['failed']} failed")
+            if counts["running"] + counts["pending"] == 0 or not study.is_running:
+                return
+            time.sleep(1)
+
+
+def _show(study: medseg.Study, as_json: bool) -> None:
+    document = study.status()
+    if as_json:
+        print_json({"format_version": FORMAT_VERSION, **document})
+        return
+    typer.echo(
+        "{done} of {total} cases done, {failed} failed, {pending} pending, {running} running".format(
+            **document
+        )
+    )
+    _show_failures(document["failures"])
+    typer.echo(str(study.path))
+
+
+def _show_failures(failures: list[dict[str, Any]]) -> None:
+    by_reason: dict[str, list[dict[str, Any]]] = {}
+    for failure in failures:
+        by_reason.setdefault(failure["reason"]["code"], []).append(failure)
+    for code, same in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        typer.echo(f"  {code}: {len(same)}")
+        for failure in same[:_SHOWN]:
+            typer.echo(f"    {failure['case_id']}: {failure['reason']['message']}")
+        if len(same) > _SHOWN:
+            typer.echo(f"    and {len(same) - _SHOWN} more: --json lists all")

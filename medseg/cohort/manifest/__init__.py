@@ -1,0 +1,8 @@
+"""From what a researcher has (a table, a folder, a BIDS dataset, DICOM studies) to a checked case table."""
+
+from __future__ import annotations
+
+from medseg.cohort.manifest.cases import Manifest, ManifestCase, Value
+from medseg.cohort.manifest.read import read_manifest
+
+__all__ = ["Manifest", "ManifestCase", "Value", "read_manifest"]

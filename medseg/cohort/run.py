@@ -1,0 +1,287 @@
+"""run_cohort: a manifest, a model, a folder; what is missing there is done, what is there is kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from medseg import __version__
+from medseg.cohort.coordinator import Coordinator
+from medseg.cohort.folder import StudyFolder
+from medseg.cohort.ledger import Ledger
+from medseg.cohort.lock import StudyLock
+from medseg.cohort.manifest import Manifest, read_manifest
+from medseg.cohort.records import CaseResult, CaseTask, Entry, WorkerSetup
+from medseg.cohort.resume import OUTPUT_CHANGED, decide, identity
+from medseg.cohort.study import Study, open_study
+from medseg.cohort.table import write_tables
+from medseg.cohort.workers import open_executor
+from medseg.cohort.workers.case_worker import model_hash, remove_outputs
+from medseg.errors import UsageError, WriteFailed
+from medseg.models import ModelBundle
+from medseg.pipeline.models import ModelChooser
+from medseg.pipeline.options import InferOptions, Progress, memory_bytes
+from medseg.verdict import Verdict
+
+
+def run_cohort(
+    manifest: str | Path | Manifest,
+    model: str | Path | Sequence[str | Path] | None = None,
+    out: str | Path = "study",
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    allow: Sequence[str] = (),
+    strict: bool = False,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "f32",
+    overlap: float | None = None,
+    tta: bool = False,
+    skip_empty: bool = True,
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+    sums: str = "auto",
+    scratch: str | Path | None = None,
+    pictures: bool = True,
+    check_contents: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Study:
+    """Segment and measure every case of a manifest, or what is still missing of it.
+
+    A case that is refused or fails does not stop the others. Called again with the same folder, exactly that
+    is done which is missing, which failed for a reason that may have passed, or whose input, model or options
+    have changed.
+
+    Parameters
+    ----------
+    manifest
+        What `read_manifest` takes: a CSV, Parquet or JSON file, a folder of images, a BIDS dataset, or a tree
+        of DICOM studies; or a `Manifest`.
+    model
+        A built-in model's name or a bundle's path; several are an ensemble. None takes ``MEDSEG_MODEL`` or
+        the user's default.
+    out
+        The study's folder, made where it is missing.
+    scheduler
+        Address of a Dask scheduler, ``tcp://host:8786``, whose workers see the same paths. None runs on this
+        computer.
+    workers
+        Start so many Dask workers on this computer instead. None takes one process, without Dask.
+    allow, strict, backend, device, precision, overlap, tta, skip_empty, threads, max_memory, sums, scratch
+        See `medseg.infer`; for each worker. A cohort's numbers must not depend on who computes them:
+        precision is float32 unless told, and threads are as many as the first run of the study had cores, for
+        every worker and every later run (sums round differently with each number of threads).
+    pictures
+        Make an overlay of each case, for the report.
+    check_contents
+        Read every input again to see whether it has changed, also where size and time of change say no.
+    overwrite
+        Do every case again, also where somebody has changed its segmentation.
+    progress
+        Called in the calling thread as ``progress("cases", done, total)``; an exception from it cancels.
+
+    Returns
+    -------
+    Study
+        Also where cases failed: see `Study.failures`.
+
+    Raises
+    ------
+    UsageError, NotFound, MissingExtra, PlanInvalid
+        If the call or the manifest is wrong, or another run has the study; nothing was run then.
+    ModelRefused
+        If the model is broken.
+    WriteFailed
+        If the disk is full; what came before is kept.
+    """
+    options = InferOptions(
+        backend=backend,
+        device=device,
+        precision=precision,
+        threads=threads,
+        overlap=overlap,
+        tta=tta,
+        skip_empty=skip_empty,
+        allow=tuple(allow),
+        strict=strict,
+        max_memory=memory_bytes(max_memory),
+        sums=sums,
+        scratch=scratch,
+    )
+    cases = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    chooser = ModelChooser(_names(model), options)
+    if not chooser.named_bundles:
+        raise UsageError(
+            "a cohort needs one model for all its cases: name it, e.g. -m brain, or set MEDSEG_MODEL"
+        )
+    _check_channels(cases, chooser.named_bundles)
+    folder = _make(StudyFolder(Path(out)))
+    wanted = identity(model_hash(chooser), options)
+    with StudyLock(folder.lock) as lock, Ledger(folder.ledger, writing=True) as ledger:
+        options = replace(options, threads=threads or ledger.get("threads") or _cores())
+        setup = WorkerSetup(
+            folder.path.resolve(), _places(chooser, model), model_hash(chooser), options, pictures
+        )
+        ledger.register(cases, _facts(setup, chooser, cases))
+        plan = _plan(ledger, folder, wanted, check_contents=check_contents, overwrite=overwrite)
+        ledger.record(plan.settled, wanted)
+        for result in plan.gone:
+            remove_outputs(folder, result)
+        _report(progress, plan.kept, len(cases.cases))
+        if plan.tasks:
+            with closing(open_executor(setup, scheduler, workers)) as executor:
+                Coordinator(
+                    ledger,
+                    lock,
+                    folder,
+                    executor,
+                    wanted,
+                    {case.case_id: position for position, case in enumerate(cases.cases)},
+                    lambda finished: _report(progress, plan.kept + finished, len(cases.cases)),
+                ).run(plan.tasks)
+        write_tables(ledger, folder)
+    return open_study(folder.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a run does: cases for workers, results that need none, ids whose outputs stand for nothing.
+
+    ``kept`` counts the cases that are finished before it begins.
+    """
+
+    tasks: tuple[CaseTask, ...]
+    settled: tuple[CaseResult, ...]
+    gone: tuple[str, ...]
+    kept: int
+
+
+def _plan(
+    ledger: Ledger, folder: StudyFolder, wanted: str, *, check_contents: bool, overwrite: bool
+) -> _Plan:
+    tasks, settled, gone, kept = [], [], [], 0
+    before: set[str] = set()  # hashes of the inputs of done cases so far, in the order of the manifest
+
+    def is_duplicate(entry: Entry) -> bool:
+        return entry.input_sha256 in before
+
+    for entry in ledger.entries():
+        decision = decide(
+            entry,
+            folder,
+            wanted,
+            is_duplicate=is_duplicate,
+            check_contents=check_contents,
+            overwrite=overwrite,
+        )
+        if decision.action == "run":
+            tasks.append(CaseTask(entry.case_id, entry.images, entry.series, decision.unless_sha256))
+        elif decision.action == "keep":
+            kept += 1
+        else:
+            settled.append(_unrun(entry, decision.action))
+            kept += 1
+        if decision.action == "missing" or (entry.state == "failed" and decision.action == "keep"):
+            gone.append(entry.case_id)
+        if entry.state == "done" and entry.input_sha256 is not None:
+            before.add(entry.input_sha256)
+    return _Plan(tuple(tasks), tuple(settled), tuple(gone), kept)
+
+
+def _unrun(entry: Entry, action: str) -> CaseResult:
+    """The failure of a case that no worker needs to see."""
+    if action == "missing":
+        channels = ", ".join(channel for channel, path in entry.images if channel and not path.exists())
+        which = f"the file of channel {channels}" if channels else "its file"
+        verdict = Verdict.of("failed", "missing-file", f"{which} is not there; the ledger has the path")
+        return CaseResult(entry.case_id, "failed", verdict)
+    text = (
+        "somebody has changed its segmentation since it was made, and input, model or options have changed "
+        "too: move the segmentation away to keep it, or use --overwrite to replace it"
+    )
+    return CaseResult(
+        entry.case_id,
+        "failed",
+        Verdict.of("failed", OUTPUT_CHANGED, text),
+        entry.input_sha256,
+        entry.input_stamp,
+        entry.output_stamp,
+    )
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _names(model: Any) -> Any:
+    return model[0] if isinstance(model, list | tuple) and len(model) == 1 else model
+
+
+def _places(chooser: ModelChooser, model: Any) -> tuple[str, ...]:
+    """Where workers find the models: names as they are, paths in full."""
+    if model is None:
+        return tuple(_place(bundle) for bundle in chooser.named_bundles)
+    given = model if isinstance(model, list | tuple) else [model]
+    return tuple(str(Path(one).resolve()) if Path(one).exists() else str(one) for one in given)
+
+
+def _place(bundle: ModelBundle) -> str:
+    return str(bundle.path)
+
+
+def _check_channels(manifest: Manifest, bundles: Sequence[ModelBundle]) -> None:
+    wanted = sorted(channel.name for channel in bundles[0].plan.channels)
+    for case in manifest.cases:
+        names = sorted(name for name, _ in case.images if name)
+        if (names and names != wanted) or (not names and len(wanted) > 1):
+            raise UsageError(
+                f"the manifest gives {_columns(names)}; model {bundles[0].name!r} needs "
+                f"{_columns(wanted) if len(wanted) > 1 else 'one column, image'}"
+            )
+
+
+def _columns(channels: Sequence[str]) -> str:
+    return "columns " + ", ".join(f"image_{name}" for name in channels) if channels else "one column, image"
+
+
+def _make(folder: StudyFolder) -> StudyFolder:
+    if folder.segmentations.exists() and not folder.ledger.exists():
+        raise UsageError(
+            f"{folder.path}: holds segmentations but no {folder.ledger.name}, which knows what they are: "
+            "choose another -o, or move them away"
+        )
+    try:
+        folder.segmentations.mkdir(parents=True, exist_ok=True)
+        folder.pictures.mkdir(exist_ok=True)
+    except OSError as error:
+        raise WriteFailed(f"{folder.path}: the study's folder could not be made: {error.strerror}") from error
+    return folder
+
+
+def _facts(setup: WorkerSetup, chooser: ModelChooser, manifest: Manifest) -> dict[str, Any]:
+    """What the report and the methods paragraph say about the run."""
+    bundles = chooser.named_bundles
+    return {
+        "medseg": __version__,
+        "model": "+".join(bundle.name for bundle in bundles),
+        "model_sha256": setup.model_sha256,
+        "labels": {str(label.id): label.name for label in bundles[0].label_set},
+        "options": setup.options.to_json(),
+        "threads": setup.options.threads,
+        "warnings": [reason.to_json() for reason in manifest.verdict.reasons],
+        "last_run": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _report(progress: Callable[[str, int, int], None] | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress("cases", done, total)

@@ -1,0 +1,154 @@
+"""A study as it lies in its folder: cases, paths, verdicts, the table. Looking at it never changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medseg.cohort.folder import StudyFolder
+from medseg.cohort.ledger import Ledger
+from medseg.cohort.lock import is_locked
+from medseg.cohort.records import Entry, State
+from medseg.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCase:
+    """One case of a study.
+
+    Parameters
+    ----------
+    case_id
+        As in the manifest.
+    state
+        ``"pending"``, ``"running"``, ``"done"`` or ``"failed"``.
+    verdict
+        Of scan and result, or why there is none.
+    images
+        The name of each channel and its path; ``""`` for a lone image.
+    segmentation
+        The label map, None where there is none.
+    """
+
+    case_id: str
+    state: State
+    verdict: Verdict
+    images: tuple[tuple[str, Path], ...]
+    segmentation: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What `run_cohort` and `open_study` return. Everything is read from the folder when it is asked for."""
+
+    path: Path
+
+    @property
+    def cases(self) -> tuple[StudyCase, ...]:
+        """In the order of the manifest."""
+        with self._ledger() as ledger:
+            return tuple(self._case(entry) for entry in ledger.entries())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """``total``, ``done``, ``failed``, ``pending``, ``running``."""
+        return {key: value for key, value in self.status().items() if key in _COUNTED}
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run has it now; of one on another computer that was killed this cannot be told."""
+        return is_locked(self._folder.lock)
+
+    @property
+    def failures(self) -> tuple[StudyCase, ...]:
+        """The cases without a result, with the reasons."""
+        return tuple(case for case in self.cases if case.state == "failed")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Model, options and versions of the last run."""
+        with self._ledger() as ledger:
+            return {key: ledger.get(key) for key in _FACTS}
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done; 3 every case refused; 4 some refused, failed or not done yet."""
+        cases = self.cases
+        if all(case.state == "done" for case in cases):
+            return 0
+        return 3 if all(case.verdict.status == "refused" for case in cases) else 4
+
+    def status(self) -> dict[str, Any]:
+        """The ``cohort status --json`` document, without its version."""
+        running = self.is_running
+        with self._ledger() as ledger:
+            counts = ledger.counts()
+            failed = [entry for entry in ledger.entries() if entry.state == "failed"]
+        if not running:  # left by a run that was killed
+            counts["pending"] += counts["running"]
+            counts["running"] = 0
+        return {
+            "total": sum(counts.values()),
+            "done": counts["done"],
+            "failed": counts["failed"],
+            "pending": counts["pending"],
+            "running": counts["running"],
+            "failures": [
+                {"case_id": entry.case_id, "reason": entry.verdict.reasons[0].to_json()} for entry in failed
+            ],
+        }
+
+    def arrow(self) -> pa.Table:
+        """The tidy table, a row per case and label, as `write_tables` writes it, from the ledger as it is."""
+        import pyarrow as pa
+
+        from medseg.cohort.table import batches, table_schema
+
+        with self._ledger() as ledger:
+            schema = table_schema(ledger)
+            return pa.Table.from_batches(batches(ledger, schema), schema)
+
+    def table(self) -> pd.DataFrame:
+        """The same as a pandas data frame."""
+        frame: pd.DataFrame = self.arrow().to_pandas()
+        return frame
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """So that ``pandas.DataFrame.from_arrow(study)``, polars and DuckDB take it as it is."""
+        return self.arrow().__arrow_c_stream__(requested_schema)
+
+    @property
+    def _folder(self) -> StudyFolder:
+        return StudyFolder(self.path)
+
+    def _ledger(self) -> Ledger:
+        return Ledger(self._folder.ledger)
+
+    def _case(self, entry: Entry) -> StudyCase:
+        done = entry.state == "done"
+        segmentation = self._folder.outputs(entry.case_id).segmentations[0] if done else None
+        return StudyCase(entry.case_id, entry.state, entry.verdict, entry.images, segmentation)
+
+
+_COUNTED = ("total", "done", "failed", "pending", "running")
+_FACTS = ("medseg", "model", "model_sha256", "labels", "options", "warnings", "last_run", "columns")
+
+
+def open_study(path: str | Path) -> Study:
+    """A study that was run before, or is being run.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    InputRefused
+        If its ledger is damaged, or of another version.
+    """
+    study = Study(Path(path))
+    with study._ledger():
+        return study
