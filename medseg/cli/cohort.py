@@ -20,8 +20,6 @@ _WHERE, _HOW = "Where to compute", "How to compute"
 
 app = Commands(
     help="Studies over many scans: a manifest in, one tidy table and one report out. Resumable.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
 )
 RUN_EXAMPLES = """[bold]Examples[/bold]
 medseg cohort run cases.csv -m hippocampus -o study
