@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import UsageError
-
-_NORMAL = NormalDist()
+from medseg.evaluation.statistics.resampling import bootstrap_ends
+from medseg.evaluation.statistics.results import check_confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,7 @@ def paired_gain(
     Efron 1987, Better bootstrap confidence intervals, doi:10.1080/01621459.1987.10478410.
     """
     gain = _differences(a, b)
-    if not 0 < confidence < 1:
-        raise UsageError(f"confidence {confidence}: expected a share between 0 and 1, such as 0.95")
+    check_confidence(confidence)
     low, high = _bca_interval(gain, confidence, resamples, seed)
     return PairedGain(
         mean=float(gain.mean()),
@@ -106,19 +104,9 @@ def _bca_interval(
 ) -> tuple[float, float]:
     if np.ptp(gain) == 0:
         return float(gain[0]), float(gain[0])
-    mean = gain.mean()
-    draws = np.random.default_rng(seed).integers(len(gain), size=(resamples, len(gain)))
-    means = gain[draws].mean(axis=1)
-    below = float(((means < mean).sum() + (means <= mean).sum()) / (2 * resamples))
-    bias = _NORMAL.inv_cdf(min(max(below, 0.5 / resamples), 1 - 0.5 / resamples))
-    deviation = gain - mean  # the jackknife of a mean in closed form
-    acceleration = float((deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5))
-    shares = []
-    for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
-        z = bias + _NORMAL.inv_cdf(tail)
-        shares.append(_NORMAL.cdf(bias + z / (1 - acceleration * z)))
-    low, high = np.quantile(means, shares)
-    return float(low), float(high)
+    ends = bootstrap_ends(gain, "mean", "bca", confidence, resamples, seed)
+    assert ends is not None, "leaving out unequal values changes their mean"
+    return ends
 
 
 def _wilcoxon(gain: NDArray[np.float64]) -> float:
