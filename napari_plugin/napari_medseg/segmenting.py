@@ -12,10 +12,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 import medseg
-from medseg import MedsegError, ModelBundle, Segmentation, Verdict, Volume
+from medseg import MedsegError, ModelBundle, Verdict, Volume
 from medseg.inference.backends import nvidia_driver_present
 from medseg.models import candidates, list_models
-from napari_medseg.layers import METADATA_KEY, LayerData, labels_layer
+from napari_medseg.results import RunResult, run_result
+from napari_medseg.run_options import RunOptions
 
 Progress = Callable[[str, int, int], None]
 Channel = tuple[NDArray[Any], Mapping[str, Any]]
@@ -66,18 +67,6 @@ class ModelChoice:
 _AUTOMATIC = ModelChoice("Automatic: by the scan")
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What may be asked of a run besides scan and model; the words are those of `medseg.infer`.
-
-    ``overlap`` is that of neighbouring windows, 0 to below 1; None takes the model's own.
-    """
-
-    device: str = "auto"
-    overlap: float | None = None
-    tta: bool = False
-
-
 def model_choices() -> tuple[ModelChoice, ...]:
     """The choice by the scan first, then every model that has a name.
 
@@ -119,8 +108,8 @@ def run(
     options: RunOptions,
     progress: Progress,
     cancelled: Event,
-) -> Segmentation:
-    """Segment a scan, until it is done or ``cancelled`` is set.
+) -> RunResult:
+    """Segment a scan and clean the result up, until it is done or ``cancelled`` is set.
 
     Parameters
     ----------
@@ -138,7 +127,7 @@ def run(
     Cancelled
         If it was set.
     MedsegError
-        As `medseg.infer`.
+        As `medseg.infer` and `CleanUp.apply`.
     """
 
     def tell(stage: str, done: int, total: int) -> None:
@@ -146,34 +135,23 @@ def run(
             raise Cancelled
         progress(stage, done, total)
 
-    result = medseg.infer(
+    found = medseg.infer(
         volume,
         choice.bundle,
         device=options.device,
         overlap=options.overlap,
         tta=options.tta,
+        entropy=options.wants_doubt(volume.geometry.shape),
         progress=tell,
     )
     if cancelled.is_set():
         raise Cancelled
-    return result
-
-
-def result_layer(result: Segmentation, scan_name: str) -> LayerData:
-    """A segmentation as a labels layer, named after scan and model, with the run's provenance kept."""
-    data, options, kind = labels_layer(result.labels, f"{scan_name} {result.model}")
-    options["metadata"][METADATA_KEY] |= {"model": result.model, "provenance": dict(result.provenance)}
-    return data, options, kind
+    return run_result(found, options)
 
 
 def stage_text(stage: str, done: int, total: int) -> str:
     """A stage of `medseg.infer` as the progress bar names it."""
     return f"{_STAGES.get(stage, stage)}: {done} of {total}"
-
-
-def finished_text(result: Segmentation) -> str:
-    """What was done, and how long it took."""
-    return f"Segmented with {result.model} in {result.timings_s['total']:.1f} s."
 
 
 def channels_at_first(names: Sequence[str], chosen: int, layers: Sequence[Mapping[str, Any]]) -> list[int]:

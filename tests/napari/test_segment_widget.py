@@ -10,15 +10,14 @@ from napari_medseg._sample_data import make_scan
 from napari_medseg.layers import METADATA_KEY, image_layers, labels_layer, volume_of
 from napari_medseg.panels.verdicts import banner
 from napari_medseg.panels.volumes import volume_rows
+from napari_medseg.run_options import RunOptions
 from napari_medseg.segmenting import (
     Cancelled,
-    RunOptions,
     channels_at_first,
     devices,
     failure,
     model_choices,
     opened_choice,
-    result_layer,
     run,
 )
 
@@ -180,7 +179,8 @@ def test_a_run_gives_a_labels_layer_a_verdict_and_volumes_that_follow_edits(view
     scan, truth = make_scan()
     widget.run_button.click()
     assert widget.cancel_button.isEnabled()
-    assert not widget.run_button.isEnabled()
+    inputs = (widget.run_button, widget.models.list, widget.models.folder, widget.channels.lists[0])
+    assert not any(part.isEnabled() for part in (*inputs, widget.options.tta, widget.options.largest))
     qtbot.waitUntil(lambda: not widget.running, timeout=_WAIT_MS)
     layer = viewer.layers[-1]
     assert layer.name == "sample hippocampus hippocampus"
@@ -250,8 +250,7 @@ def test_a_closed_dock_is_not_called_again(viewer, qtbot, widget):
     from qtpy.QtCore import QEvent
     from qtpy.QtWidgets import QApplication
 
-    result = medseg.infer(make_scan()[0], "hippocampus")
-    data, options, _ = result_layer(result, "scan")
+    data, options, _ = labels_layer(make_scan()[1], "labels")
     layer = viewer.add_labels(data, **options)
     viewer.window.remove_dock_widget("all")
     widget.deleteLater()

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QSizePolicy, QWidget
 
 from napari_medseg._qt.connections import Connections
 from napari_medseg.layers import METADATA_KEY
+from napari_medseg.results import is_doubt_of
 from napari_medseg.segmenting import channels_at_first
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ _NO_SCAN = "No scan is open. Open one with medseg: drag a file or a DICOM folder
 _FOREIGN = (
     "The images in this window were not opened by medseg, so it does not know where they lie in the patient. "
     "Open the file again, with medseg as the reader."
+)
+_ONE_IMAGE = (
+    "Several images are selected, and {} takes one: only the image above is segmented. A model of several "
+    "channels shows a list for each."
 )
 
 
@@ -48,6 +53,7 @@ class ChannelPicker(QWidget):
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             self._window.add(event, self._refill)
         self._window.add(viewer.layers.selection.events.active, self._take_selected)
+        self._window.add(viewer.layers.selection.events.changed, self._give_hint)
         self.ask_for(self._names)
 
     @property
@@ -78,7 +84,7 @@ class ChannelPicker(QWidget):
             self._choose(
                 kept if still_there else self._at_first(scans, selected if selected in scans else scans[-1])
             )
-        self._say_what_is_missing(bool(scans))
+        self._give_hint()
         self.changed.emit()
 
     def _take_selected(self) -> None:
@@ -95,14 +101,22 @@ class ChannelPicker(QWidget):
             one.setCurrentIndex(self._offered.index(layer))
 
     def _scans(self) -> list[Layer]:
-        return [layer for layer in self._images() if "geometry" in layer.metadata.get(METADATA_KEY, {})]
+        kept = {layer: layer.metadata.get(METADATA_KEY, {}) for layer in self._images()}
+        return [layer for layer in kept if "geometry" in kept[layer] and not is_doubt_of(layer.metadata)]
 
     def _images(self) -> list[Layer]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
-    def _say_what_is_missing(self, has_scans: bool) -> None:
-        self.hint.setText(_FOREIGN if self._images() else _NO_SCAN)
-        self.hint.setVisible(not has_scans)
+    def _give_hint(self) -> None:
+        selected = [layer for layer in self._viewer.layers.selection if layer in self._offered]
+        if not self._offered:
+            hint = _FOREIGN if self._images() else _NO_SCAN
+        elif len(self._names) == 1 and len(selected) > 1:
+            hint = _ONE_IMAGE.format("this model" if self._names[0] else "the automatic choice")
+        else:
+            hint = ""
+        self.hint.setText(hint)
+        self.hint.setVisible(bool(hint))
 
 
 def _list() -> QComboBox:

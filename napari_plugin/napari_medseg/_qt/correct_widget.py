@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -27,6 +27,7 @@ from napari_medseg._qt.closing import CloseGuard, ask_path, ask_unsaved, window_
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.layer_link import LayerLink
 from napari_medseg._qt.layer_sessions import keep, kept_of, session_of
+from napari_medseg._qt.scrollable import scroll
 from napari_medseg._qt.shortcuts import bind, shortcut_dialog, unbind
 from napari_medseg._qt.toolbox import Toolbox
 from napari_medseg._qt.unfinished_list import UnfinishedList
@@ -329,10 +330,7 @@ class CorrectWidget(QScrollArea):
         for part in (self.who, self.state, self.said, self.banner, self.tools):
             layout.addWidget(part)
         layout.addStretch(1)
-        self.setWidget(inner)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumSize(_WIDTH, 420)
+        scroll(self, inner, _WIDTH)
 
 
 def _breakable(text: str) -> str:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from threading import Event
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QFormLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
@@ -23,27 +20,24 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import create_worker
 
-from medseg import MedsegError, Segmentation, Verdict
+from medseg import MedsegError, Verdict
 from napari_medseg._qt.banner_label import BannerLabel
 from napari_medseg._qt.channel_picker import ChannelPicker
 from napari_medseg._qt.model_picker import ModelPicker
+from napari_medseg._qt.result_layers import show_result
+from napari_medseg._qt.run_options_box import RunOptionsBox
+from napari_medseg._qt.scrollable import scroll
 from napari_medseg._qt.volume_table import VolumeTable
 from napari_medseg.layers import volume_of
-from napari_medseg.segmenting import (
-    Cancelled,
-    RunOptions,
-    devices,
-    failure,
-    finished_text,
-    result_layer,
-    run,
-    stage_text,
-)
+from napari_medseg.results import RunResult, finished_text
+from napari_medseg.segmenting import Cancelled, failure, run, stage_text
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
 _LOG = logging.getLogger(__name__)
+_WIDTH = 350
 
 
 class _Progress(QObject):
@@ -63,10 +57,10 @@ class SegmentWidget(QScrollArea):
         super().__init__(parent)
         self._viewer = napari_viewer
         self._cancelled = Event()
-        self._scan_name = ""
+        self._scans: Sequence[Layer] = ()
         self.running = False
         self.models, self.channels = ModelPicker(), ChannelPicker(napari_viewer)
-        self.options = _Options()
+        self.options = RunOptionsBox()
         self.run_button, self.cancel_button = QPushButton("Run"), QPushButton("Cancel")
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
@@ -93,7 +87,7 @@ class SegmentWidget(QScrollArea):
         # An event for each run: one that was cancelled may take a moment to end.
         self._cancelled = Event()
         self.destroyed.connect(self._cancelled.set)
-        self._scan_name, self.running = layers[0].name, True
+        self._scans, self.running = layers, True
         self.banner.hide()
         self._show_stage("Reading the model")
         self._enable()
@@ -131,11 +125,10 @@ class SegmentWidget(QScrollArea):
         self.bar.setRange(0, 0)  # moves, without an end in sight
         self.stage.setText(text)
 
-    def _show_result(self, result: Segmentation) -> None:
-        data, options, _ = result_layer(result, self._scan_name)
-        # The table follows the layer, which the window selects as it comes in.
-        self._viewer.add_labels(data, **options)
-        self._say(result.verdict, finished_text(result))
+    def _show_result(self, result: RunResult) -> None:
+        # The table follows the layer, which is selected as it comes in.
+        became = show_result(self._viewer, result, self._scans)
+        self._say(result.verdict, f"{finished_text(result)} {became}".strip())
 
     def _show_failure(self, error: Exception) -> None:
         if isinstance(error, Cancelled):
@@ -178,41 +171,7 @@ class SegmentWidget(QScrollArea):
         layout.addWidget(self.stage)
         layout.addWidget(self.banner)
         layout.addWidget(self.volumes, stretch=1)
-        self.setWidget(inner)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumSize(330, 420)
-
-
-class _Options(QGroupBox):
-    """Device, overlap of windows, and averaging over mirrored copies."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Options", parent)
-        self.device = QComboBox()
-        self.device.addItems(devices())
-        self.overlap = QDoubleSpinBox()
-        self.overlap.setRange(-0.05, 0.9)
-        self.overlap.setSingleStep(0.05)
-        self.overlap.setSpecialValueText("the model's own")
-        self.overlap.setValue(self.overlap.minimum())
-        self.overlap.setToolTip("Overlap of neighbouring windows: more is smoother and slower")
-        self.tta = QCheckBox("average over mirrored copies (slower)")
-        self.tta.setToolTip("Test-time augmentation over the flips that the model allows")
-        form = QFormLayout(self)
-        form.addRow("Device", self.device)
-        form.addRow("Overlap", self.overlap)
-        form.addRow(self.tta)
-
-    @property
-    def chosen(self) -> RunOptions:
-        """What is set now."""
-        own = self.overlap.value() < 0
-        return RunOptions(
-            device=self.device.currentText(),
-            overlap=None if own else self.overlap.value(),
-            tta=self.tta.isChecked(),
-        )
+        scroll(self, inner, _WIDTH)
 
 
 def _group(title: str, part: QWidget) -> QGroupBox:
