@@ -25,6 +25,8 @@ import medseg
 from medseg import Geometry, InputRefused, LabelMap, Volume
 from medseg.errors import NotFound
 
+from .conftest import new_window
+
 pytestmark = pytest.mark.filterwarnings("ignore:`json_encoders` is deprecated")
 
 _WAIT_MS = 20_000
@@ -255,3 +257,57 @@ def test_a_queue_is_corrected_case_by_case_and_is_a_training_dataset(
     assert (provenance["who"], provenance["case"]) == ("B. Reader", "b")
     changed = {one["name"]: (one["added"], one["removed"]) for one in provenance["labels"]}
     assert changed["Posterior"] == (int((painted == 2).sum()), 0)
+
+
+def test_a_window_that_closes_while_a_case_is_read_lets_go_of_the_case(napari, qtbot, cohort, monkeypatch):
+    import threading
+
+    from napari_medseg._qt import open_case
+
+    reading, go_on, loaded = threading.Event(), threading.Event(), []
+
+    def slow(queue, case_id):
+        reading.set()
+        assert go_on.wait(20)
+        loaded.append(load_case(queue, case_id))
+        return loaded[0]
+
+    monkeypatch.setattr(open_case, "load_case", slow)
+    with new_window(napari) as viewer:
+        _, panel = viewer.window.add_plugin_dock_widget("medseg", "Review queue")
+        panel.open_queue(cohort)
+        _wait(qtbot, panel)
+        panel.next_button.click()
+        assert reading.wait(20)
+        assert not panel.table.isEnabled()
+        assert panel.bar.isVisibleTo(panel)
+    go_on.set()
+    qtbot.waitUntil(lambda: bool(loaded) and not loaded[0].session.folder.exists(), timeout=_WAIT_MS)
+
+
+def test_who_decides_is_asked_once_and_a_decision_waits_for_no_name(
+    viewer, qtbot, panel, cohort, monkeypatch
+):
+    from napari_medseg._qt import who_field
+
+    asked, answers = [], [("", False), ("A. Reader ", True)]
+
+    def answer(*_):
+        asked.append(1)
+        return answers.pop(0)
+
+    monkeypatch.setattr(who_field.QInputDialog, "getText", answer)
+    panel.open_queue(cohort)
+    _wait(qtbot, panel)
+    panel.next_button.click()
+    _wait(qtbot, panel)
+    for status in ("accepted", "rejected"):
+        panel.decisions[status].click()
+        assert panel.queue["b"].status == status
+    assert (len(asked), panel.queue["b"].who) == (1, None)
+    _, other = viewer.window.add_plugin_dock_widget("medseg", "Start here")  # another window would ask anew
+    field = who_field.WhoField(other)
+    field.ask_once()
+    assert (field.name, who_field.WhoField(other).name) == ("A. Reader", "A. Reader")
+    field.ask_once()
+    assert len(asked) == 2

@@ -8,7 +8,6 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -20,6 +19,8 @@ from qtpy.QtWidgets import (
 from medseg import Verdict
 from napari_medseg._qt.banner_label import BannerLabel
 from napari_medseg._qt.review_table import ReviewTable
+from napari_medseg._qt.scrollable import scroll
+from napari_medseg._qt.who_field import WhoField
 from napari_medseg.reviewing.review import STATUSES, Status
 
 _WELCOME = (
@@ -27,6 +28,7 @@ _WELCOME = (
     "cases that the model doubts most come first."
 )
 _ALL = "all cases"
+_WIDTH = 350
 
 
 class ReviewPanel(QScrollArea):
@@ -44,9 +46,7 @@ class ReviewPanel(QScrollArea):
         self.previous_button = _button("◀ Previous", "The case above, as the table is sorted and filtered")
         self.open_button = _button("Open", "Open the selected case; a double click on it does the same")
         self.next_button = _button("Next ▶", "The case below, as the table is sorted and filtered")
-        self.who = QLineEdit()
-        self.who.setPlaceholderText("your name or initials")
-        self.who.setToolTip("Kept with every decision, and beside every corrected segmentation")
+        self.who = WhoField()
         self.save_button = _button("Save as corrected", "Into the training dataset beside the queue")
         self.decisions: dict[Status, QPushButton] = {
             "accepted": _button("Accept", "The segmentation is good. Unsaved edits are saved first"),
@@ -94,10 +94,7 @@ class ReviewPanel(QScrollArea):
         layout.addWidget(self.bar)
         layout.addWidget(self.state)
         layout.addWidget(self.banner)
-        self.setWidget(inside)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumSize(390, 240)  # so low that the correction widget fits above it
+        scroll(self, inside, _WIDTH)
 
 
 def _button(text: str, tip: str) -> QPushButton:

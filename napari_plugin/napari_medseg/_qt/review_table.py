@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import QModelIndex, Qt
-from qtpy.QtGui import QBrush, QColor
+from qtpy.QtGui import QBrush, QColor, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -28,6 +28,7 @@ from napari_medseg.reviewing.review_rows import (
     ReviewRow,
 )
 
+_NAME_WIDTH = 120
 _KEY, _STATUS = Qt.ItemDataRole.UserRole, Qt.ItemDataRole.UserRole + 1
 
 
@@ -61,10 +62,12 @@ class ReviewTable(QTableWidget):
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setItemDelegateForColumn(STATUS_COLUMN, _StatusDelegate(self))
         self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names of cases often differ in their ends
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setMinimumHeight(150)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
         header.setMinimumSectionSize(44)
         header.setSortIndicator(DOUBT_COLUMN, Qt.SortOrder.DescendingOrder)
 
@@ -78,6 +81,18 @@ class ReviewTable(QTableWidget):
             self._colour(n, row.status)
         self.setSortingEnabled(True)
         self.show_only(self._only)
+        self.resizeColumnsToContents()
+        self._stretch_names()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The names take what the other columns leave."""
+        super().resizeEvent(event)
+        self._stretch_names()
+
+    def _stretch_names(self) -> None:
+        # Qt's own stretching goes down to nothing; in a narrow dock the table rather scrolls to the side.
+        others = sum(self.columnWidth(n) for n in range(1, self.columnCount()))
+        self.setColumnWidth(0, max(_NAME_WIDTH, self.viewport().width() - others))
 
     def show_only(self, status: Status | None) -> None:
         """Hide cases of any other status; None shows all."""

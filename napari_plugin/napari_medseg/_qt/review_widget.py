@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from html import escape
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent
@@ -17,10 +18,8 @@ from superqt.utils import create_worker
 from medseg import MedsegError, Reason, Verdict
 from napari_medseg._qt.closing import Choice, CloseGuard, ask_unsaved, window_of
 from napari_medseg._qt.connections import Connections
-from napari_medseg._qt.open_case import OpenCase
-from napari_medseg._qt.remembered import remember, remembered
+from napari_medseg._qt.open_case import OpenCase, ReadyCase, ready_case
 from napari_medseg._qt.review_panel import ReviewPanel
-from napari_medseg.reviewing.case_loading import LoadedCase, load_case
 from napari_medseg.reviewing.review import ReviewCase, ReviewQueue, Status
 from napari_medseg.reviewing.review_rows import counts_text, review_rows
 from napari_medseg.segmenting import failure
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _LOG = logging.getLogger(__name__)
-_WHO = "who"
 Step = Callable[[], None]
 
 
@@ -47,10 +45,10 @@ class ReviewWidget(ReviewPanel):
         self.busy = False
         self.case: OpenCase | None = None
         self._guard: CloseGuard | None = None
+        self._gone = Event()
+        self.destroyed.connect(self._gone.set)
         self._window = Connections(self)
         self._window.add(napari_viewer.layers.events.removed, self._leave_removed)
-        self.who.setText(remembered(_WHO))
-        self.who.editingFinished.connect(lambda: remember(_WHO, self.who.text().strip()))
         self.folder_button.clicked.connect(self._browse_folder)
         self.list_button.clicked.connect(self._browse_list)
         self.scans_button.clicked.connect(self._browse_scans)
@@ -75,7 +73,7 @@ class ReviewWidget(ReviewPanel):
     def open(self, case_id: str) -> None:
         """Open a case in place of the one that is open; what is not saved there is asked about first."""
         text = f"Opening {case_id} …"
-        self._when_settled(lambda: self._work(text, load_case, self.queue, case_id, then=self._show_case))
+        self._when_settled(lambda: self._work(text, ready_case, self.queue, case_id, then=self._show_case))
 
     def go(self, step: int) -> None:
         """Open the next case (1) or the previous one (-1), as the table is sorted and filtered."""
@@ -90,6 +88,7 @@ class ReviewWidget(ReviewPanel):
         queue, opened = self.queue, self.case
         if queue is None or opened is None:
             return
+        self.who.ask_once()
 
         def saved(case: ReviewCase) -> None:
             opened.decided = True
@@ -102,8 +101,11 @@ class ReviewWidget(ReviewPanel):
 
     def decide(self, status: Status) -> None:
         """Set the open case's status. What was edited and not saved is saved as corrected before."""
+        if self.case is None:
+            return
+        self.who.ask_once()
         with self._errors_shown():
-            if self.case is not None and self.case.is_modified:
+            if self.case.is_modified:
                 self.save(partial(self._set_status, status))
             else:
                 self._set_status(status)
@@ -113,7 +115,7 @@ class ReviewWidget(ReviewPanel):
         if queue is None or opened is None:
             return
         with self._errors_shown():
-            queue.set_status(opened.id, status, who=self._who())
+            queue.set_status(opened.id, status, who=self.who.name)
             opened.decided = True
             self._refresh()
             self.say(f"{opened.id}: {status}.")
@@ -152,7 +154,7 @@ class ReviewWidget(ReviewPanel):
 
     def _saving(self, queue: ReviewQueue, opened: OpenCase) -> Callable[[], ReviewCase]:
         return partial(
-            queue.save_corrected, opened.id, opened.session, who=self._who(), scan=opened.loaded.scan
+            queue.save_corrected, opened.id, opened.session, who=self.who.name, scan=opened.loaded.scan
         )
 
     def _when_settled(self, then: Step) -> None:
@@ -177,31 +179,46 @@ class ReviewWidget(ReviewPanel):
         self._refresh()
         self.say(f"{queue.path}")
 
-    def _show_case(self, loaded: LoadedCase) -> None:
-        view = self.case.view() if self.case else None
-        # An empty window in between changes the number of sliders twice, and vispy has crashed drawing then.
-        opened = OpenCase(self._viewer, loaded, view)
-        self._close_case()
+    def _show_case(self, ready: ReadyCase) -> None:
+        before, case, notices = self.case, ready.loaded.case, list(ready.loaded.notices)
+        try:
+            view = before.view() if before else None
+            if before and before.is_modified and not before.discard:
+                notices.append(f"{before.id} was left with edits that were not saved: they come back with it")
+            # An empty window in between changes the number of sliders twice: vispy has crashed drawing then.
+            opened = OpenCase(self._viewer, ready, view)
+        except BaseException:
+            ready.drop()
+            raise
+        if before:
+            self._let_go()
+            before.take_away()
+            self._work(f"Closing {before.id} …", before.end_session, then=lambda _: self.say(""))
         self.case = opened
         self._guard = CloseGuard(window_of(self), lambda: self.leave(may_cancel=True))
-        if self.queue is not None and loaded.case.status == "to do":
-            self.queue.set_status(loaded.case.id, "in progress", who=self._who())
+        if self.queue is not None and case.status == "to do":
+            self.queue.set_status(case.id, "in progress", who=self.who.name)
         self._refresh()
-        self.say("")
-        if loaded.notices:
-            self.show_verdict(Verdict("warning", tuple(Reason("case", notice) for notice in loaded.notices)))
+        if not self.busy:
+            self.say("")
+        if notices:
+            self.show_verdict(Verdict("warning", tuple(Reason("case", notice) for notice in notices)))
 
     def _close_case(self) -> None:
-        """Close the open case. One that was only looked at is to do again."""
+        """Close the open case."""
         opened = self.case
-        if opened is None:
-            return
-        self.case = None  # first: the layers' removal is nobody else's doing
+        if opened is not None:
+            self._let_go()
+            opened.close()
+
+    def _let_go(self) -> None:
+        """Forget the open case. One that was only looked at is to do again."""
+        opened, self.case = self.case, None  # first: the layers' removal is nobody else's doing
         if self._guard is not None:
             self._guard.release()
             self._guard = None
-        opened.close()
-        if self.queue is not None and not opened.decided and opened.loaded.case.status == "to do":
+        untouched = opened is not None and not opened.decided and opened.loaded.case.status == "to do"
+        if self.queue is not None and opened is not None and untouched:
             self.queue.set_status(opened.id, "to do")
 
     def _leave_removed(self, event: Any) -> None:
@@ -231,19 +248,29 @@ class ReviewWidget(ReviewPanel):
         self._enable()
 
     def _work(self, text: str, function: Callable[..., Any], *args: Any, then: Callable[[Any], None]) -> None:
-        """Run a function in the background, then show what it returns or why it failed."""
+        """Run a function in the background, then show what it returns or why it failed.
+
+        Where the dock is closed meanwhile, a case that was read is let go of.
+        """
         self.busy = True
         self.banner.hide()
         self.say(text)
         self._enable()
 
         def returned(result: Any) -> None:
+            if self._is_gone():
+                if isinstance(result, ReadyCase):
+                    result.drop()
+                return
             self.busy = False
             self._enable()
             with self._errors_shown():
                 then(result)
 
         def errored(error: Exception) -> None:
+            if self._is_gone():
+                _LOG.error("%s failed after its dock was closed", text, exc_info=error)
+                return
             self.busy = False
             self._enable()
             self.say("")
@@ -252,6 +279,9 @@ class ReviewWidget(ReviewPanel):
         create_worker(
             function, *args, _connect={"returned": returned, "errored": errored}, _start_thread=True
         )
+
+    def _is_gone(self) -> bool:
+        return self._gone.is_set() or self.parent() is None
 
     @contextmanager
     def _errors_shown(self) -> Iterator[None]:
@@ -276,10 +306,8 @@ class ReviewWidget(ReviewPanel):
             button.setEnabled(ready and self.queue is not None)
         for button in (self.save_button, *self.decisions.values()):
             button.setEnabled(ready and opened)
+        self.table.setEnabled(ready)
         self.bar.setVisible(self.busy)
-
-    def _who(self) -> str | None:
-        return self.who.text().strip() or None
 
     def _open_selected(self) -> None:
         if self.table.selected is not None:
