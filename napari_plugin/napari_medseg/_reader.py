@@ -14,7 +14,7 @@ from typing import Any
 import medseg
 from medseg.io.files import EXTENSIONS, extension, is_dicom_file, stem
 from napari_medseg.layers import LayerData, image_layers, labels_layer
-from napari_medseg.panels.series import Chooser, read_or_ask
+from napari_medseg.opening import Item, Opened, Questions, open_or_ask
 
 Paths = str | list[str]
 
@@ -37,8 +37,8 @@ def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
 def read_layers(path: Paths) -> list[LayerData]:
     """The layers of one or several paths. What medseg finds wrong with a scan becomes napari's warning.
 
-    Where there are several series and napari's window is open, a dialog asks which one; on Cancel there are
-    no layers.
+    Where a person waits at napari's window, dialogs ask which of several series is meant, and whether a scan
+    that is refused, but could be repaired, is opened all the same; on Cancel there are no layers.
 
     Raises
     ------
@@ -60,22 +60,32 @@ def is_label_map(path: Path) -> bool:
 
 
 def _layers(path: Path) -> list[LayerData]:
-    item = medseg.read_labels(path) if is_label_map(path) else read_or_ask(path, _chooser())
-    if item is None:
+    if is_label_map(path):
+        labels = open_or_ask(path, medseg.read_labels, _questions())
+        if labels is None:
+            return []
+        _warn(path, labels)
+        return [labels_layer(labels.item, stem(path), labels.opening)]
+    scan = open_or_ask(path, medseg.read, _questions())
+    if scan is None:
         return []
-    for reason in item.verdict.reasons:
-        warnings.warn(f"{path.name}: {reason.message}", stacklevel=2)
-    if isinstance(item, medseg.LabelMap):
-        return [labels_layer(item, stem(path))]
-    return image_layers(item, stem(path))
+    _warn(path, scan)
+    return image_layers(scan.item, stem(path), scan.opening)
 
 
-def _chooser() -> Chooser | None:
+def _warn(path: Path, opened: Opened[Item]) -> None:
+    """What is to be known, but for what the person has just agreed to."""
+    for reason in opened.item.verdict.reasons:
+        if reason not in opened.agreed:
+            warnings.warn(f"{path.name}: {reason.message}", stacklevel=2)
+
+
+def _questions() -> Questions | None:
     if "qtpy" not in sys.modules:  # no Qt, no window, nobody to ask
         return None
-    from napari_medseg._qt.series_chooser import chooser
+    from napari_medseg._qt.opening_questions import questions
 
-    return chooser()
+    return questions()
 
 
 def _is_known(path: Path) -> bool:

@@ -11,7 +11,7 @@ exact point of the patient all the same, for any affine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from operator import add
@@ -34,6 +34,22 @@ _PLANES = ("axial", "coronal", "sagittal")  # a slider's name is the plane it le
 _PICTURE = ("row", "column")
 _LARGEST_ID = 65535
 _SAME_PLACE = 1e-3  # voxels: napari keeps scale and translate as they are given, but for rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """With which words `medseg.read` opened a layer's file: what it takes to read the same again.
+
+    Parameters
+    ----------
+    series
+        The series that was chosen; None where there was no choice.
+    allow
+        What was allowed, in alphabetical order.
+    """
+
+    series: str | None = None
+    allow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,9 +157,10 @@ class LayerGrid:
 
     def layer_indices(self, indices: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], ...]:
         """Indices (N,) along i, j and k of the array, as indices along each axis of the layer's data."""
+        layout = _layout(self.geometry)
         return tuple(
             self.geometry.shape[axis] - 1 - indices[axis] if flipped else indices[axis]
-            for axis, flipped in zip(self.axes, self.flipped, strict=True)
+            for axis, flipped in zip(layout.axes, layout.flipped, strict=True)
         )
 
     def slice_coordinate(self, axis: int, index: int) -> float:
@@ -183,13 +200,13 @@ def _layout(geometry: Geometry) -> _Layout:
     return _Layout(axes, flipped, scale, tuple(float(x) for x in first))
 
 
-def image_layers(volume: Volume, name: str) -> list[LayerData]:
+def image_layers(volume: Volume, name: str, opening: Opening = Opening()) -> list[LayerData]:
     """A scan as napari takes it: one grey layer for each channel, or one of colours for an RGB picture.
 
     Layers share memory with the volume.
     """
     grid = LayerGrid(volume.geometry)
-    options = _placed(grid, volume.source, volume.verdict)
+    options = _placed(grid, volume.source, volume.verdict, opening)
     if volume.source.format == "image" and len(volume.data) in (3, 4):
         colours = np.stack([grid.to_layer(channel) for channel in volume.data], axis=-1)
         return [(colours, {**options, "name": name, "rgb": True}, "image")]
@@ -206,13 +223,13 @@ def image_layers(volume: Volume, name: str) -> list[LayerData]:
     return layers
 
 
-def labels_layer(labelmap: LabelMap, name: str) -> LayerData:
+def labels_layer(labelmap: LabelMap, name: str, opening: Opening = Opening()) -> LayerData:
     """A segmentation as napari takes it, with the label set's colours; names show in the status bar.
 
     The layer shares memory with the label map.
     """
     grid = LayerGrid(labelmap.geometry)
-    options = _placed(grid, labelmap.source, labelmap.verdict)
+    options = _placed(grid, labelmap.source, labelmap.verdict, opening)
     options["metadata"][METADATA_KEY]["labels"] = labelmap.labels
     # None is the colour of ids that are not in the set yet: a new label is seen while it is painted.
     colours: dict[int | None, tuple[float, ...]] = {None: (1.0, 1.0, 1.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
@@ -291,19 +308,31 @@ def volume_of(channels: Sequence[tuple[NDArray[Any], Mapping[str, Any]]]) -> Vol
     return Volume(arrays[0] if len(arrays) == 1 else np.concatenate(arrays), geometry, source, verdict)
 
 
+def opening_of(metadata: Iterable[Mapping[str, Any]]) -> Opening:
+    """How the layers with this metadata were opened, as one scan of several channels.
+
+    Everything that was allowed for one of them, and the series where all were opened by the same one.
+    """
+    openings: list[Opening] = [one[METADATA_KEY].get("opening", Opening()) for one in metadata]
+    series = {one.series for one in openings}
+    allow = sorted({word for one in openings for word in one.allow})
+    return Opening(series.pop() if len(series) == 1 else None, tuple(allow))
+
+
 def _channels_first(grid: LayerGrid, data: NDArray[Any]) -> NDArray[Any]:
     if data.ndim == len(grid.axes):
         return grid.to_array(data)[None]
     return np.stack([grid.to_array(data[..., colour]) for colour in range(data.shape[-1])])
 
 
-def _placed(grid: LayerGrid, source: Source, verdict: Verdict) -> dict[str, Any]:
+def _placed(grid: LayerGrid, source: Source, verdict: Verdict, opening: Opening) -> dict[str, Any]:
     flat = grid.geometry.is_2d
     unit = "mm" if grid.geometry.spacing_known else "pixel"
+    kept = {"geometry": grid.geometry, "source": source, "verdict": verdict, "opening": opening}
     return {
         "scale": grid.scale,
         "translate": grid.translate,
         "axis_labels": _PICTURE if flat else _PLANES,
         "units": (unit,) * len(grid.axes),
-        "metadata": {METADATA_KEY: {"geometry": grid.geometry, "source": source, "verdict": verdict}},
+        "metadata": {METADATA_KEY: kept},
     }

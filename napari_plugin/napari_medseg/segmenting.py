@@ -15,6 +15,7 @@ import medseg
 from medseg import MedsegError, ModelBundle, Verdict, Volume
 from medseg.inference.backends import nvidia_driver_present
 from medseg.models import candidates, list_models
+from napari_medseg.layers import Opening
 from napari_medseg.results import RunResult, run_result
 from napari_medseg.run_options import RunOptions
 
@@ -108,6 +109,7 @@ def run(
     options: RunOptions,
     progress: Progress,
     cancelled: Event,
+    opening: Opening = Opening(),
 ) -> RunResult:
     """Segment a scan and clean the result up, until it is done or ``cancelled`` is set.
 
@@ -121,6 +123,8 @@ def run(
         Called in this thread as ``progress(stage, done, total)``.
     cancelled
         Looked at after every window of the network.
+    opening
+        How the scan was opened, for the provenance: the same run from its file needs the same words.
 
     Raises
     ------
@@ -142,6 +146,8 @@ def run(
         overlap=options.overlap,
         tta=options.tta,
         entropy=options.wants_doubt(volume.geometry.shape),
+        series=opening.series,
+        allow=opening.allow,
         progress=tell,
     )
     if cancelled.is_set():

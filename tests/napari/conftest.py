@@ -54,3 +54,22 @@ def new_window(napari):
     window.close()
     if not installed:
         manager.unregister(manifest.name)
+
+
+def in_the_window(qtbot, do):
+    """Do something as a click would: while Qt's event loop runs. An error of it is raised here."""
+    from qtpy.QtCore import QTimer
+
+    done = []
+
+    def run():
+        try:
+            do()
+            done.append(None)
+        except Exception as error:  # noqa: BLE001 - raised again in the test
+            done.append(error)
+
+    QTimer.singleShot(0, run)
+    qtbot.waitUntil(lambda: bool(done), timeout=30_000)
+    if done[0] is not None:
+        raise done[0]

@@ -6,13 +6,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari_medseg._reader import read_layers
-from napari_medseg.layers import LayerGrid
+from napari_medseg.layers import LayerGrid, Opening
+from napari_medseg.opening import Questions, open_or_ask
 from napari_medseg.panels.intensity import CT_WINDOWS, windows_for
 from napari_medseg.panels.position import point_text
-from napari_medseg.panels.series import first_choice, read_or_ask, series_rows
+from napari_medseg.panels.series import first_choice, series_rows
 
 import medseg
 from medseg.volume import Source
+
+from .conftest import in_the_window
 
 _OBLIQUE = np.eye(4)
 _Q, _R = np.linalg.qr(((0.78, -0.29, 0.1), (0.2, 1.1, 0.9), (-0.09, -0.35, 2.9)))
@@ -20,15 +23,19 @@ _OBLIQUE[:3, :3] = _Q * np.sign(np.diag(_R)) * (0.8, 1.2, 3.0)
 _OBLIQUE[:3, 3] = (5.0, -7.0, 11.0)
 
 
-def _ask(answer):
-    """A person who takes the row of a number, and the rows that were shown."""
-    shown = []
+def _ask(answer, agrees=True):
+    """A person who takes the row of a number and agrees or not; the rows and the reasons that were shown."""
+    shown, told = [], []
 
     def choose(name, rows):
         shown.extend(rows)
         return None if answer is None else rows[answer].id
 
-    return choose, shown
+    def consent(name, reasons):
+        told.extend(reasons)
+        return agrees
+
+    return Questions(choose, consent), shown, told
 
 
 def test_without_a_window_several_series_are_refused_with_the_list(real_data):
@@ -41,8 +48,11 @@ def test_the_chosen_series_is_read_and_no_choice_reads_nothing(real_data):
     import pydicom
 
     folder = real_data / "dicom" / "repeated_positions_4d"
-    choose, shown = _ask(1)
-    volume = read_or_ask(folder, choose)
+    questions, shown, told = _ask(1)
+    opened = open_or_ask(folder, medseg.read, questions)
+    assert opened.opening == Opening(shown[1].id)
+    assert not told
+    volume = opened.item
     assert [row.cells[1:] for row in shown] == [("64 x 64 x 4", shown[0].cells[2], "ok")] * 2
     stored = {}
     for file in folder.rglob("*"):
@@ -50,8 +60,8 @@ def test_the_chosen_series_is_read_and_no_choice_reads_nothing(real_data):
             stored[file.resolve()] = pydicom.dcmread(file).pixel_array
     for slices, path in zip(volume.data[0].transpose(2, 1, 0), volume.source.paths, strict=True):
         np.testing.assert_array_equal(slices, stored[path.resolve()])
-    nothing, _ = _ask(None)
-    assert read_or_ask(folder, nothing) is None
+    nothing, _, _ = _ask(None)
+    assert open_or_ask(folder, medseg.read, nothing) is None
 
 
 def test_a_series_that_is_refused_says_why_and_is_not_the_first_choice(real_data):
@@ -67,9 +77,12 @@ def test_a_series_that_is_refused_says_why_and_is_not_the_first_choice(real_data
 def test_one_series_is_read_without_asking(tmp_path):
     grid = medseg.Geometry((4, 5, 6), _OBLIQUE)
     medseg.write(medseg.Volume(np.ones((1, 4, 5, 6), np.int16), grid), tmp_path / "a.nii")
-    choose, shown = _ask(0)
-    assert read_or_ask(tmp_path / "a.nii", choose).data.shape == (1, 4, 5, 6)
+    questions, shown, told = _ask(0)
+    opened = open_or_ask(tmp_path / "a.nii", medseg.read, questions)
+    assert opened.item.data.shape == (1, 4, 5, 6)
+    assert opened.opening == Opening()
     assert not shown
+    assert not told
 
 
 @pytest.mark.filterwarnings("ignore:`json_encoders` is deprecated")
@@ -91,12 +104,14 @@ def test_napari_asks_which_series_to_open(viewer, qtbot, real_data):
         found["accepted"] = opens.isEnabled()
         getattr(dialog, press)()
 
-    QTimer.singleShot(300, lambda: answer("reject"))
-    viewer.open(folder, plugin="medseg")
+    def open_and(press):
+        QTimer.singleShot(300, lambda: answer(press))
+        in_the_window(qtbot, lambda: viewer.open(folder, plugin="medseg"))
+
+    open_and("reject")
     assert not viewer.layers
-    QTimer.singleShot(300, lambda: answer("accept"))
     with pytest.warns(UserWarning, match="rtstruct_rt_utils"):
-        viewer.open(folder, plugin="medseg")
+        open_and("accept")
     assert found["refused"][0] is False
     assert found["refused"][1]
     assert found["accepted"] is True

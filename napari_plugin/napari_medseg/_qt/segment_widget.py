@@ -28,7 +28,7 @@ from napari_medseg._qt.result_layers import show_result
 from napari_medseg._qt.run_options_box import RunOptionsBox
 from napari_medseg._qt.scrollable import scroll
 from napari_medseg._qt.volume_table import VolumeTable
-from napari_medseg.layers import volume_of
+from napari_medseg.layers import opening_of, volume_of
 from napari_medseg.results import RunResult, finished_text
 from napari_medseg.segmenting import Cancelled, failure, run, stage_text
 
@@ -100,6 +100,7 @@ class SegmentWidget(QScrollArea):
             self.options.chosen,
             progress.tell,
             self._cancelled,
+            opening_of([layer.metadata for layer in layers]),
             _connect={"returned": self._show_result, "errored": self._show_failure, "finished": self._finish},
             _start_thread=True,
         )

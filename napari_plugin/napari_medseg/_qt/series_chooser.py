@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Qt, QThread
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QApplication,
     QDialog,
     QDialogButtonBox,
     QHeaderView,
     QLabel,
-    QMainWindow,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_medseg.panels.series import HEADINGS, Chooser, SeriesRow, first_choice
+from napari_medseg.panels.series import HEADINGS, SeriesRow, first_choice
 
 
 class SeriesChooser(QDialog):
@@ -30,7 +28,7 @@ class SeriesChooser(QDialog):
     name
         What they were found in.
     rows
-        The series; those that medseg refuses can be looked at, not opened.
+        The series; those that medseg refuses beyond repair can be looked at, not opened.
     """
 
     def __init__(self, name: str, rows: Sequence[SeriesRow], parent: QWidget | None = None) -> None:
@@ -78,26 +76,13 @@ class SeriesChooser(QDialog):
             self.accept()
 
 
-def ask(name: str, rows: Sequence[SeriesRow]) -> str | None:
-    """Show the dialog over napari's window until it is closed: the chosen series' id, None for Cancel."""
-    dialog = SeriesChooser(name, rows, _window())
+def ask_series(parent: QWidget | None, name: str, rows: Sequence[SeriesRow]) -> str | None:
+    """Show the dialog until it is closed: the chosen series' id, None for Cancel."""
+    dialog = SeriesChooser(name, rows, parent)
     accepted = bool(dialog.exec())
     chosen = dialog.series
     dialog.deleteLater()
     return chosen if accepted else None
-
-
-def chooser() -> Chooser | None:
-    """`ask` where there is somebody to ask: in the thread of a Qt application that shows a window."""
-    application = QApplication.instance()
-    if application is None or QThread.currentThread() is not application.thread():
-        return None
-    return ask if _window() is not None else None
-
-
-def _window() -> QWidget | None:
-    shown = (x for x in QApplication.topLevelWidgets() if isinstance(x, QMainWindow) and x.isVisible())
-    return next(shown, None)
 
 
 def _table(rows: Sequence[SeriesRow]) -> QTableWidget:

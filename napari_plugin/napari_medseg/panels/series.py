@@ -1,19 +1,18 @@
-"""Several series at one path: what a person is shown of each, and which may be opened. No Qt."""
+"""Several series at one path, or volumes in one file: what is shown of each, and which may open. No Qt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import medseg
-from medseg import InputRefused, Verdict, Volume
+from medseg import Verdict
 from medseg.io.inspection import Inspection, SeriesInspection
-
-Chooser = Callable[[str, Sequence["SeriesRow"]], str | None]
+from medseg.io.raster import ALLOWABLE
 
 HEADINGS = ("series", "voxels", "spacing in mm", "verdict")
-_SEVERAL = ("several-series", "four-dimensional")
+_ASKS = "Open shows what that would mean, and asks."
+# Reasons that are allowed under another word than their own.
+_WORDS = {"missing-files": "missing-slices"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,47 +34,31 @@ class SeriesRow:
     verdict: Verdict
 
     @property
+    def is_refused(self) -> bool:
+        """Whether `medseg.read` would refuse it."""
+        return self.verdict.status == "refused"
+
+    @property
     def may_open(self) -> bool:
-        """Whether `medseg.read` would take it."""
-        return self.verdict.status != "refused"
+        """Whether `medseg.read` would take it, unasked or with something allowed."""
+        return not self.is_refused or words_to_allow(self.verdict.codes) is not None
 
     @property
     def why(self) -> str:
         """The reasons of the verdict, a line each; "" for one that is ok."""
-        return "\n".join(reason.message for reason in self.verdict.reasons)
+        lines = [reason.message for reason in self.verdict.reasons]
+        if self.is_refused and self.may_open:
+            lines.append(_ASKS)
+        return "\n".join(lines)
 
 
-def read_or_ask(path: Path, choose: Chooser | None) -> Volume | None:
-    """Read a scan; where there are several series, the one that ``choose`` names.
+def words_to_allow(codes: Iterable[str]) -> frozenset[str] | None:
+    """The words of ``allow=`` that open what is refused for these reasons; None where there are none.
 
-    Parameters
-    ----------
-    path
-        As `medseg.read` takes it.
-    choose
-        Called with the path's name and the series; gives a series' id, or None for none of them. Without it
-        several series are refused.
-
-    Returns
-    -------
-    Volume or None
-        None where no series was chosen.
-
-    Raises
-    ------
-    InputRefused
-        As `medseg.read`.
+    Faults beyond repair may bear the same codes: only reading tells.
     """
-    try:
-        return medseg.read(path)
-    except InputRefused as refusal:
-        if choose is None or refusal.code not in _SEVERAL:
-            raise
-        rows = series_rows(medseg.inspect(path))
-        if len(rows) < 2:  # a file with a fourth dimension: the refusal says more than a list would
-            raise
-    chosen = choose(path.name, rows)
-    return None if chosen is None else medseg.read(path, series=chosen)
+    words = frozenset(_WORDS.get(code, code) for code in codes)
+    return words if words <= frozenset(ALLOWABLE) else None
 
 
 def series_rows(inspection: Inspection) -> tuple[SeriesRow, ...]:
@@ -84,8 +67,9 @@ def series_rows(inspection: Inspection) -> tuple[SeriesRow, ...]:
 
 
 def first_choice(rows: Sequence[SeriesRow]) -> int | None:
-    """Which row is selected at first: the first that may be opened; None where none may."""
-    return next((n for n, row in enumerate(rows) if row.may_open), None)
+    """Which row is selected at first: one that opens unasked, else one that may be opened; None for none."""
+    may = [n for n, row in enumerate(rows) if row.may_open]
+    return next((n for n in may if not rows[n].is_refused), may[0] if may else None)
 
 
 def _row(number: int, series: SeriesInspection) -> SeriesRow:
