@@ -76,7 +76,7 @@ def scan_to_save(data: NDArray[Any], options: Options, scans: Sequence[Options])
 def scans_in_the_window() -> list[Options]:
     """What medseg keeps with each scan in napari's current window. A file's channels count once."""
     # A writer is told of one layer alone; where napari is not running there is no window to ask.
-    napari = sys.modules.get("napari")
+    napari: Any = sys.modules.get("napari")
     viewer = None if napari is None else napari.current_viewer()
     images = [] if viewer is None else [x for x in viewer.layers if isinstance(x, napari.layers.Image)]
     kept = [layer.metadata[METADATA_KEY] for layer in images if METADATA_KEY in layer.metadata]
