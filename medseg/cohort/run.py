@@ -254,7 +254,7 @@ def _columns(channels: Sequence[str]) -> str:
 
 
 def _make(folder: StudyFolder) -> StudyFolder:
-    if folder.segmentations.exists() and not folder.ledger.exists():
+    if not folder.ledger.exists() and folder.segmentations.is_dir() and any(folder.segmentations.iterdir()):
         raise UsageError(
             f"{folder.path}: holds segmentations but no {folder.ledger.name}, which knows what they are: "
             "choose another -o, or move them away"

@@ -1,0 +1,121 @@
+"""Workers that die take no other case with them, and no run begins while another one lives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+import psutil
+import pytest
+
+import medseg
+from medseg.cohort.coordinator import Coordinator
+from medseg.cohort.folder import StudyFolder
+from medseg.cohort.ledger import Ledger
+from medseg.cohort.lock import StudyBusy, StudyLock
+from medseg.cohort.manifest import read_manifest
+from medseg.cohort.records import CaseResult, CaseTask, LostCase
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
+
+
+class _DeadlyCases:
+    """An executor that holds three cases, and whose worker dies with all it holds when one of some runs."""
+
+    capacity = 3
+
+    def __init__(self, deadly: set[str]) -> None:
+        self._deadly = deadly
+        self._held: deque[str] = deque()
+
+    def submit(self, task: CaseTask) -> None:
+        self._held.append(task.case_id)
+
+    def wait(self, seconds: float) -> list[CaseResult | LostCase]:
+        if not self._held:
+            return []
+        if self._held[0] in self._deadly:
+            lost, self._held = self._held, deque()
+            return [LostCase(case_id) for case_id in lost]
+        return [CaseResult(self._held.popleft(), "done", input_sha256=None)]
+
+    def close(self) -> None: ...
+
+
+def test_only_cases_that_kill_their_worker_alone_fail(manifest: Path, tmp_path: Path) -> None:
+    cases = read_manifest(manifest)
+    folder = StudyFolder(tmp_path)
+    with StudyLock(folder.lock) as lock, Ledger(folder.ledger, writing=True) as ledger:
+        ledger.register(cases, {})
+        order = {case.case_id: n for n, case in enumerate(cases.cases)}
+        told: list[int] = []
+        executor = _DeadlyCases({"c1", "c3"})
+        coordinator = Coordinator(ledger, lock, folder, executor, "identity", order, told.append)
+        coordinator.run([CaseTask(case.case_id, case.images) for case in cases.cases])
+        states = {entry.case_id: (entry.state, entry.verdict.codes) for entry in ledger.entries()}
+    dead = ("failed", ("worker-died",))
+    assert states == {"c0": ("done", ()), "c1": dead, "c2": ("done", ()), "c3": dead, "c4": ("done", ())}
+    assert told[-1] == 5
+
+
+@posix
+def test_a_killed_worker_is_replaced_and_every_case_is_done(
+    model: Path, manifest: Path, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill(stage: str, done: int, total: int) -> None:
+        for child in psutil.Process().children():
+            if done and not killed and "medseg.cohort" in " ".join(child.cmdline()):
+                child.kill()
+                killed.append(child.pid)
+
+    study = medseg.run_cohort(manifest, model, tmp_path / "study", progress=kill)
+    assert killed
+    assert study.exit_code == 0
+    assert study.counts["done"] == 5
+
+
+def test_a_second_run_is_refused_while_the_first_lives(model: Path, manifest: Path, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    folder.path.mkdir()
+    with StudyLock(folder.lock), pytest.raises(StudyBusy, match="being run already"):
+        medseg.run_cohort(manifest, model, folder.path)
+    assert medseg.run_cohort(manifest, model, folder.path).exit_code == 0
+
+
+@posix
+def test_the_lock_of_a_killed_run_is_taken_over_at_once(tmp_path: Path) -> None:
+    script = f"""
+import time
+from pathlib import Path
+from medseg.cohort.lock import StudyLock
+with StudyLock(Path({str(tmp_path / "run.lock")!r})):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    holder.stdout.close()
+    start = time.monotonic()
+    with StudyLock(tmp_path / "run.lock"):
+        assert time.monotonic() - start < 5
+    assert not (tmp_path / "run.lock").exists()
+
+
+def test_a_lock_that_another_run_took_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    with StudyLock(path) as lock:
+        path.write_text('{"token": "another", "pid": 1, "host": "elsewhere"}')
+        assert lock.lost.wait(10)
+        with pytest.raises(StudyBusy, match="another run has taken"):
+            lock.check()
+    assert path.exists()  # not ours to remove
