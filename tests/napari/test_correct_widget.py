@@ -264,19 +264,27 @@ def test_scribbles_show_an_answer_that_is_accepted_as_one_step_or_dropped(viewer
     panel.draw.click()
     strokes = viewer.layers["Scribbles"]
     assert viewer.layers.selection.active is strokes
-    assert strokes.selected_label == 3
+    assert strokes.selected_label == _POSTERIOR
     z, y, x = (int(np.median(n)) for n in np.nonzero(truth == _POSTERIOR))
-    strokes.data[z, y - 1 : y + 2, x] = 3
-    strokes.data[z, 2, 2:9] = strokes.data[z, -2, 2:9] = 1
+    strokes.data[z, y - 1 : y + 2, x] = _POSTERIOR
     for accepted in (False, True):
+        if accepted:
+            outside = panel.strokes[0].value
+            strokes.data[z, 2, 2:9] = strokes.data[z, -2, 2:9] = outside
         panel.segment.click()
         qtbot.waitUntil(lambda: not panel.running and panel.answer is not None, timeout=_WAIT_MS)
         assert "Scribble preview" in viewer.layers
         assert not layer.data.any()
+        assert "No stroke is outside" in panel.warning.text()
+        assert panel.warning.isVisibleTo(panel) != accepted
         (panel.accept if accepted else panel.cancel).click()
         _wait(qtbot, widget)
         assert "Scribble preview" not in viewer.layers
         assert set(np.unique(layer.data)) == ({0, _POSTERIOR} if accepted else {0})
+    assert not strokes.visible
+    assert viewer.layers.selection.active is layer
+    panel.draw.click()
+    assert strokes.visible
     found, expected = layer.data == _POSTERIOR, truth == _POSTERIOR
     assert 2 * np.sum(found & expected) / (found.sum() + expected.sum()) > 0.5
     widget.link.undo()
@@ -290,6 +298,7 @@ def test_what_is_saved_is_what_is_opened_again(viewer, qtbot, widget, answers, t
     answers["path"] = tmp_path / "scan_seg.nii.gz"
     widget.save_button.click()
     qtbot.waitUntil(lambda: "Saved" in widget.said.text(), timeout=_WAIT_MS)
+    assert f"Saved {tmp_path / 'scan_seg.nii.gz'}\n" in widget.said.text()  # as it is, to be copied
     again = medseg.read_labels(tmp_path / "scan_seg.nii.gz")
     np.testing.assert_array_equal(again.data, widget.session.array)
     np.testing.assert_allclose(again.geometry.affine, make_scan()[1].geometry.affine, atol=1e-4)
@@ -343,6 +352,16 @@ def test_other_data_of_the_layer_is_taken_or_refused_without_loss(viewer, qtbot,
     layer.data = np.zeros((4, 5, 6), np.uint8)
     np.testing.assert_array_equal(layer.data, start)
     assert "not taken" in widget.banner.text()
+
+
+def test_interpolating_between_neighbours_says_what_it_needs(viewer, qtbot, widget):
+    layer = widget.link.layer
+    layer.data[[12, 13], 20, 20] = layer.selected_label = 7
+    _press(qtbot, widget, widget.tools.slices.interpolate)
+    assert widget.said.text() == (
+        "Interpolated: no change. Needs two or more axial slices with label 7 and empty ones between; found "
+        "slices 12, 13."
+    )
 
 
 def test_errors_are_said_and_leave_the_layer_usable(viewer, qtbot, widget):

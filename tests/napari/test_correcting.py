@@ -8,12 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari_medseg.correction.correcting import Place, begin, scan_of_session, suggested_path
+from napari_medseg.correction.correcting import Place, begin, suggested_path
+from napari_medseg.correction.interpolation_reason import why_not_interpolated
 from napari_medseg.correction.limits import Limits
-from napari_medseg.correction.scribbling import answer_edit, legend, with_structure
+from napari_medseg.correction.scribbling import (
+    answer_edit,
+    answered_labels,
+    legend,
+    seeds_of,
+    with_drawn,
+    with_structure,
+)
+from napari_medseg.correction.session_scan import is_own, own_channel
 from napari_medseg.correction.slices_of_interest import doubt_of_slices, next_unseen, next_unsure
 from napari_medseg.correction.strokes import before_stroke, stroke_box
-from napari_medseg.correction.tools import free_id
+from napari_medseg.correction.tools import Job, free_id
 from napari_medseg.layers import LayerGrid, image_layers, labels_layer
 from napari_medseg.recovery.sessions import recover
 from napari_medseg.scribble.scribbles import Answer
@@ -120,7 +129,6 @@ def test_a_foreign_layer_on_a_scan_begins_without_names(tmp_path):
     assert correction.session.facts.scan == (tmp_path / "scan.nii.gz",)
     assert correction.session.facts.labels_path is None
     assert suggested_path(correction.session.facts) == tmp_path / "scan_seg.nii.gz"
-    assert "could not be opened" in scan_of_session(correction.session.facts)[1]
     correction.session.close(discard=True)
 
 
@@ -216,8 +224,8 @@ def test_the_threshold_brush_is_a_disc_in_mm_within_its_range(correction):
 
 def test_an_answer_changes_its_structures_alone_and_keeps_to_its_box():
     labels = label_map(seed=4).data
-    strokes = with_structure(legend(LABELS.labels), 7)
-    assert [(one.value, one.label) for one in strokes] == [(1, 0), (2, 1), (3, 3), (4, 200), (5, 7)]
+    strokes = with_structure(legend(LABELS.labels, labels.dtype), 7, labels.dtype)
+    assert [(one.value, one.label) for one in strokes] == [(255, 0), (1, 1), (3, 3), (200, 200), (7, 7)]
     box = (slice(2, 8), slice(1, 6), slice(0, 4))
     answered = np.random.default_rng(6).choice([1, 3, 5], (6, 5, 4)).astype(np.uint8)
     for over in ("background", "all"):
@@ -234,6 +242,60 @@ def test_an_answer_changes_its_structures_alone_and_keeps_to_its_box():
                 elif not said and old in (3, 7):
                     expected = 0
             assert after[voxel] == expected
+
+
+def test_strokes_have_the_numbers_of_their_labels_and_outside_one_that_no_label_has():
+    names = medseg.LabelSet.from_names({2: "a", 255: "b"})
+    strokes = legend(names.labels, np.dtype(np.uint8))
+    assert [(one.value, one.label, one.name) for one in strokes] == [
+        (254, 0, "outside"), (2, 2, "a"), (255, 255, "b"),
+    ]  # fmt: skip
+    added = with_structure(strokes, 254, np.dtype(np.uint8))[-1]
+    assert (added.value, added.label) == (253, 254)  # 254 is drawn as outside already
+    drawn = np.random.default_rng(1).choice([0, 2, 9, 254, 255], (4, 3, 5)).astype(np.uint8)
+    strokes = with_drawn(strokes, drawn)  # 9 was chosen in the layer, not in the list
+    seeds = seeds_of(drawn, strokes)
+    np.testing.assert_array_equal(seeds == 0, drawn == 0)
+    np.testing.assert_array_equal(seeds == 1, drawn == 254)
+    answer = Answer(
+        np.where(seeds == 0, 1, seeds).astype(np.uint8), (slice(0, 4), slice(0, 3), slice(0, 5)), True
+    )
+    expected = np.where(drawn == 254, 0, drawn)
+    np.testing.assert_array_equal(answered_labels(answer, strokes, drawn.dtype), expected)
+    with pytest.raises(medseg.UsageError, match="no stroke is inside a structure"):
+        seeds_of(np.where(drawn == 254, drawn, 0).astype(np.uint8), strokes)
+
+
+@pytest.mark.parametrize("affine", [oblique(), _SAGITTAL], ids=["oblique", "sagittal"])
+def test_why_nothing_was_interpolated_is_told_in_the_numbers_of_the_slider(affine):
+    labels = np.zeros(SHAPE, np.uint8)
+    grid = LayerGrid(medseg.Geometry(SHAPE, affine))
+    shown = grid.to_layer(labels)
+    for n, plane in enumerate(("axial", "coronal", "sagittal")):
+        labels[:] = 0
+        np.moveaxis(shown, n, 0)[[1, 2]] = 3
+        np.moveaxis(shown, n, 0)[0, 1:, 1:] = 1
+        job = Job(labels, grid.geometry.spacing, 3, grid.axes[n], 0)
+        assert why_not_interpolated(job, grid, LABELS) == (
+            f"Needs two or more {plane} slices with label 3 (oedema) and empty ones between; "
+            "found slices 1, 2."
+        )
+        one = Job(labels, grid.geometry.spacing, 1, grid.axes[n], 0)
+        assert why_not_interpolated(one, grid, LABELS).endswith("found slice 0.")
+
+
+def test_a_session_knows_its_scan_again_by_its_voxels_in_any_memory(correction):
+    scan, facts = _scan(), correction.session.facts
+    ((_, options, _),) = image_layers(scan, "scan")
+    own, kept = scan.data[0], options["metadata"]
+    assert is_own(kept, np.asfortranarray(own), facts)
+    assert is_own(kept, np.ascontiguousarray(own[::-1])[::-1], facts)
+    assert own_channel(medseg.Volume(np.concatenate([scan.data + 1, scan.data]), scan.geometry), facts) == 1
+    for other in (own + np.eye(*SHAPE[:2], dtype=own.dtype)[..., None], own.astype(np.float64)):
+        assert not is_own(kept, other, facts)
+    shifted = medseg.Volume(scan.data, medseg.Geometry(SHAPE, _SAGITTAL))
+    ((_, elsewhere, _),) = image_layers(shifted, "scan")
+    assert not is_own(elsewhere["metadata"], own, facts)
 
 
 def test_unseen_slices_are_those_with_labels_and_their_neighbours_in_order():

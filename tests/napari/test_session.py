@@ -277,6 +277,35 @@ def test_a_session_closed_with_unsaved_edits_is_offered_and_one_without_is_gone(
         recover(listed.folder)
 
 
+@pytest.mark.parametrize(
+    ("done", "stays"),
+    [
+        ("nothing", False),
+        ("undone", False),
+        ("painted back by hand", False),
+        ("saved", False),
+        ("saved, then undone", True),  # the file holds the edit, the labels no longer
+        ("edited", True),
+    ],
+)
+def test_a_killed_session_is_offered_only_where_something_would_be_missed(session, tmp_path, done, stays):
+    start = session.array.copy()
+    if done != "nothing":
+        with session.step():
+            session.array[_BOX] = 200
+    if done.startswith("saved"):
+        session.save(tmp_path / "case_seg.nii.gz")
+    if done.endswith("undone"):
+        session.undo()
+    if done.startswith("painted"):
+        with session.step():
+            session.array[:] = start
+    (tmp_path / "killed").mkdir()
+    folder = after_a_kill(session, tmp_path / "killed")
+    assert [one.folder for one in unfinished_sessions(folder.parent)] == [folder] * stays
+    assert list(folder.parent.glob("case*[!k]")) == [folder] * stays
+
+
 def test_discarding_removes_all_of_a_session(session):
     with session.step():
         session.array[_BOX] = 200

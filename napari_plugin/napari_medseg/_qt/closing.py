@@ -9,6 +9,9 @@ from typing import Literal
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QFileDialog, QMainWindow, QMessageBox, QWidget
 
+from napari_medseg.panels.words import counted
+from napari_medseg.recovery.session_files import SessionFacts
+
 Choice = Literal["save", "keep", "discard", "cancel"]
 _FILTER = "Segmentations (*.nii.gz *.nii *.seg.nrrd *.nrrd *.mha)"
 
@@ -43,7 +46,7 @@ def ask_unsaved(
 
 def ask_discard(parent: QWidget, case: str, voxels: int | None) -> bool:
     """Whether an unfinished session is to go for good."""
-    what = "its edits" if voxels is None else f"{voxels:,} changed voxels"
+    what = "its edits" if voxels is None else counted(voxels, "changed voxel")
     answer = QMessageBox.question(
         parent, "medseg: discard", f"Discard {what} of {case} for good? They cannot be recovered afterwards."
     )
@@ -56,13 +59,19 @@ def ask_path(parent: QWidget, suggested: Path) -> Path | None:
     return Path(named) if named else None
 
 
+def ask_scan(parent: QWidget, facts: SessionFacts) -> Path | None:
+    """The file of a case's scan, None for none; the dialog begins where the scan was, if that is known."""
+    begin = str(facts.scan[0].parent) if facts.scan else ""
+    named, _ = QFileDialog.getOpenFileName(parent, f"Open the scan of {facts.case}", begin)
+    return Path(named) if named else None
+
+
 def window_of(widget: QWidget) -> QWidget:
     """The main window that a widget is docked in, also while its dock floats; else its own window."""
     found: QWidget | None = widget
     while found is not None and not isinstance(found, QMainWindow):
         found = found.parentWidget()
-    top = widget.window() if found is None else found
-    return widget if top is None else top
+    return widget.window() if found is None else found
 
 
 class CloseGuard(QObject):

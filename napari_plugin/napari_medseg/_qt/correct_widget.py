@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -23,22 +21,18 @@ from superqt.utils import create_worker
 from medseg import MedsegError, Verdict
 from napari_medseg._qt.banner_label import BannerLabel
 from napari_medseg._qt.case_chooser import CaseChooser
-from napari_medseg._qt.closing import CloseGuard, ask_path, ask_unsaved, window_of
+from napari_medseg._qt.closing import CloseGuard, ask_path, ask_scan, ask_unsaved, window_of
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.layer_link import LayerLink
 from napari_medseg._qt.layer_sessions import keep, kept_of, session_of
 from napari_medseg._qt.scrollable import scroll
-from napari_medseg._qt.shortcuts import bind, shortcut_dialog, unbind
+from napari_medseg._qt.session_scan import SessionScan
+from napari_medseg._qt.shortcuts import bind, key_of, shortcut_dialog, unbind
 from napari_medseg._qt.toolbox import Toolbox
 from napari_medseg._qt.unfinished_list import UnfinishedList
+from napari_medseg._qt.wrapped_text import WrappedText
 from napari_medseg._writer import scans_in_the_window
-from napari_medseg.correction.correcting import (
-    Correction,
-    begin,
-    scan_layers,
-    scan_of_session,
-    suggested_path,
-)
+from napari_medseg.correction.correcting import Correction, begin, suggested_path
 from napari_medseg.layers import labels_layer, volume_of
 from napari_medseg.recovery.provenance import provenance_path
 from napari_medseg.segmenting import failure
@@ -62,7 +56,9 @@ class CorrectWidget(QScrollArea):
         self._borrowed = False  # the session is somebody else's, who closes it
         self._guard: CloseGuard | None = None
         self.link: LayerLink | None = None
+        self._recovered: Verdict | None = None  # what is to be known of a recovered session
         self.unfinished, self.chooser = UnfinishedList(), CaseChooser(napari_viewer)
+        self.scan = SessionScan(napari_viewer, self.chooser.scan, self)
         self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
         self.save_button, self.help = QPushButton("Save …"), QPushButton("?")
         self.who = QLineEdit()
@@ -108,23 +104,15 @@ class CorrectWidget(QScrollArea):
             session.close()
             self.unfinished.look()
             return
-        scan, problem = scan_of_session(session.facts)
-        suggested = None
-        if scan is not None:
-            image: Any = None
-            for data, options, _ in scan_layers(scan, session.facts):
-                image = image or self._viewer.add_image(data, **options)
-            suggested = None if image.rgb else tuple(image.contrast_limits)
         data, options, _ = labels_layer(session.label_map(), session.facts.case)
         layer = self._viewer.add_labels(data, **options)
-        fits = scan is not None and scan.geometry.same_grid(session.facts.geometry)
-        correction = Correction(session, scan.data[0] if scan is not None and fits else None)
-        self._begin(layer, correction, suggested, borrowed=False)
-        said = [*session.notices, *([problem] if problem else [])]
-        if said:
-            self._say(Verdict.of("warning", "recovered", " ".join(said)), "Recovered.")
+        self._begin(layer, Correction(session), None, borrowed=False)
+        if session.notices:
+            self._recovered = Verdict.of("warning", "recovered", " ".join(session.notices))
+            self._say(self._recovered, "Recovered.")
         else:
             self._note(f"{session.facts.case} is recovered, with all edits.")
+        self.scan.find()
 
     def leave(self, *, may_cancel: bool) -> bool:
         """End the correction; unsaved edits are asked about. False if the person would rather go on."""
@@ -192,9 +180,11 @@ class CorrectWidget(QScrollArea):
         self.link.edited.connect(self._show_state)
         if not borrowed:
             correction.session.start()
+        self.chooser.show_state(layer)
+        self.chooser.scan.choose(None if correction.image is None else self.chooser.scan.layer)
         self._viewer.layers.selection.active = layer
-        self.chooser.labels.choose(layer)
         self.tools.start(self.link, suggested)
+        self.scan.start(self.link)
         bind(layer, {**self.tools.by_action, "undo": self._undo, "redo": self._redo})
         self._guard = CloseGuard(window_of(self), lambda: self.leave(may_cancel=True))
         self._timer.start()
@@ -207,11 +197,14 @@ class CorrectWidget(QScrollArea):
         if self._guard is not None:
             self._guard.release()
             self._guard = None
+        self._recovered = None
         if link is not None:
             unbind(link.layer)
+            self.scan.end()
             self.tools.end()
             link.end()
             link.deleteLater()
+        self.chooser.show_state(None)
         self._enable()
 
     def _leave_removed(self, event: Any) -> None:
@@ -247,7 +240,7 @@ class CorrectWidget(QScrollArea):
         return True
 
     def _saved(self, path: Path) -> None:
-        self._note(_breakable(f"Saved {path.name} in {path.parent}; beside it {provenance_path(path).name}."))
+        self._note(f"Saved {path}\nBeside it: {provenance_path(path).name}")
 
     def _show_help(self) -> None:
         dialog = shortcut_dialog(self)
@@ -281,7 +274,19 @@ class CorrectWidget(QScrollArea):
     def _note(self, text: str) -> None:
         self.banner.setVisible(False)
         self.said.setText(text)
-        self.said.setVisible(bool(text))
+
+    def _tell_of_scan(self, verdict: Verdict | None) -> None:
+        recovered = self._recovered
+        if verdict is not None:
+            self._say(recovered + verdict if recovered else verdict, "Recovered." if recovered else "")
+        elif recovered is not None:
+            self._say(recovered, "Recovered.")
+        else:
+            self.banner.hide()
+
+    def _open_scan(self) -> None:
+        if self.session is not None and (path := ask_scan(self, self.session.facts)):
+            self.scan.open(path)
 
     def _say(self, verdict: Verdict, introduction: str = "") -> None:
         self.said.hide()
@@ -289,7 +294,6 @@ class CorrectWidget(QScrollArea):
 
     def _enable(self) -> None:
         correcting, busy = self.link is not None, self.tools.is_busy
-        self.chooser.show_state(correcting=correcting)
         self.tools.setEnabled(correcting and not busy)
         self.save_button.setEnabled(correcting and not busy)
         for one in (self.undo, self.redo):
@@ -305,18 +309,22 @@ class CorrectWidget(QScrollArea):
         self.tools.said.connect(self._note)
         self.tools.failed.connect(self._fail)
         self.tools.busy.connect(self._show_busy)
+        self.scan.taken.connect(self.tools.take_scan)
+        self.scan.told.connect(self._tell_of_scan)
+        self.scan.failed.connect(self._fail)
+        self.chooser.open_scan.clicked.connect(self._open_scan)
         self.unfinished.recovered.connect(self.resume)
         self.unfinished.failed.connect(self._fail)
 
     def _lay_out(self) -> None:
-        self.said = QLabel()
-        self.said.setWordWrap(True)
-        # A path without a space in it must not make the dock wider.
-        self.said.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self.said.hide()
+        self.said = WrappedText()
         self.state.setWordWrap(True)
-        self.who.setPlaceholderText("your name, for the provenance (optional)")
-        self.help.setToolTip("Shortcuts")
+        self.who.setPlaceholderText("your name, to be kept beside the result (optional)")
+        self.who.setToolTip("Goes into the file <name>.provenance.json that is written beside what you save")
+        self.help.setToolTip("Show the list of shortcuts")
+        self.undo.setToolTip(f"Take the last step back, down to the start of the session ({key_of('undo')})")
+        self.redo.setToolTip(f"Make the step again that was undone last ({key_of('redo')})")
+        self.save_button.setToolTip("Save the segmentation on the scan's own grid, as NIfTI or NRRD")
         row = QHBoxLayout()
         for one in (self.undo, self.redo, self.save_button):
             row.addWidget(one, stretch=1)
@@ -327,12 +335,7 @@ class CorrectWidget(QScrollArea):
         for part in (self.unfinished, self.chooser):
             layout.addWidget(part)
         layout.addLayout(row)
-        for below in (self.who, self.state, self.said, self.banner, self.tools):
-            layout.addWidget(below)
+        for part in (self.who, self.state, self.said, self.banner, self.tools):
+            layout.addWidget(part)
         layout.addStretch(1)
         scroll(self, inner, _WIDTH)
-
-
-def _breakable(text: str) -> str:
-    """A text whose long file names may go on in the next line; not for copying."""
-    return re.sub(r"([/\\_.])(?=\w)", "\\1\u200b", text)

@@ -35,7 +35,9 @@ class LimitsPanel(QWidget):
         self.in_region = QCheckBox("region")
         self.in_region.setToolTip("Only where another labels layer is painted")
         self.region = LayerList(viewer, self._may_be_region)
+        self.region.setPlaceholderText("no other labels layer")
         self.over = QCheckBox("tools may paint over other labels")
+        self.over.setToolTip("Else they take background only; napari's brush has preserve labels for that")
         self._lay_out()
         for box in (self.in_label, self.in_range, self.in_region, self.over):
             box.toggled.connect(self.changed)
@@ -48,14 +50,20 @@ class LimitsPanel(QWidget):
         self._layer = layer
         for box in (self.in_label, self.in_range, self.in_region):
             box.setChecked(False)
-        self.in_range.setEnabled(correction.image is not None)
-        self.low.setEnabled(correction.image is not None)
-        self.high.setEnabled(correction.image is not None)
+        self.take_scan(correction, suggested)
+        self.label.setMaximum(int(np.iinfo(correction.session.facts.dtype).max))
+        self.region.refill()
+
+    def take_scan(self, correction: Correction, suggested: tuple[float, float] | None) -> None:
+        """The case has another scan, or none: then no intensity limits it. ``suggested`` is a range of it."""
+        there = correction.image is not None
+        if not there:
+            self.in_range.setChecked(False)
+        for one in (self.in_range, self.low, self.high):
+            one.setEnabled(there)
         if suggested is not None:
             self.low.setValue(suggested[0])
             self.high.setValue(suggested[1])
-        self.label.setMaximum(int(np.iinfo(correction.session.facts.dtype).max))
-        self.region.refill()
 
     @property
     def chosen_over(self) -> Over:

@@ -9,7 +9,13 @@ import numpy as np
 
 from medseg import LabelMap
 from napari_medseg.correction.correcting import Correction
-from napari_medseg.correction.scribbling import Stroke, answer_set, answered_labels, stroke_set
+from napari_medseg.correction.scribbling import (
+    Stroke,
+    answer_set,
+    answered_labels,
+    stroke_dtype,
+    stroke_set,
+)
 from napari_medseg.layers import labels_layer
 from napari_medseg.scribble.scribbles import Answer
 
@@ -24,7 +30,7 @@ _BRUSH = 3  # voxels: a stroke is thin
 def add_strokes(viewer: Viewer, correction: Correction, strokes: Sequence[Stroke]) -> Labels:
     """Add an empty layer for strokes, on the grid of the labels, and select it."""
     array = correction.session.array
-    empty = np.zeros_like(array, np.uint8, order="K")
+    empty = np.zeros_like(array, stroke_dtype(array.dtype), order="K")
     data, options, _ = labels_layer(LabelMap(empty, correction.grid.geometry, stroke_set(strokes)), STROKES)
     layer = viewer.add_labels(data, **{**options, "opacity": 1.0, "metadata": {}})
     layer.brush_size = _BRUSH

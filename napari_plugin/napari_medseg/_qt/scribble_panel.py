@@ -13,13 +13,22 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 from superqt.utils import create_worker
 
-from medseg import UsageError
+from medseg import UsageError, Verdict
+from napari_medseg._qt.banner_label import BannerLabel
 from napari_medseg._qt.layer_link import LayerLink
 from napari_medseg._qt.scribble_layers import add_preview, add_strokes, new_answer, show_meaning
 from napari_medseg._qt.shortcuts import bind
 from napari_medseg._qt.tool_panels import button
-from napari_medseg.correction.scribbling import Stroke, legend, with_structure
-from napari_medseg.scribble.scribbles import Answer, segment_scribbles
+from napari_medseg.correction.scribbling import (
+    NO_OUTSIDE,
+    Stroke,
+    legend,
+    seeds_of,
+    stroke_dtype,
+    with_drawn,
+    with_structure,
+)
+from napari_medseg.scribble.scribbles import OUTSIDE, Answer, segment_scribbles
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -27,8 +36,12 @@ if TYPE_CHECKING:
 
 _SWATCH = 12
 _ROWS_SEEN = 5
-_HOW = "Draw a stroke inside the structure and one outside, in any slice, then press Segment."
-_FIRST, _REFINED = "A first answer is shown; it is being refined.", "The answer is refined."
+_HOW = "Draw a stroke inside the structure and one outside around it, in any slice. Then press Segment."
+_FIRST = "A first answer is shown, and is being refined."
+_REFINED = "The answer is refined. Accept it, or add strokes where it is wrong and press Segment again."
+_PUT_AWAY = "The strokes are hidden. Draw scribbles shows them again, to go on; Clear strokes removes them."
+_CANCELLING = "Cancelling …"
+_NO_SCAN = "Needs a scan on the grid of the labels: choose or open one above."
 
 
 class ScribblePanel(QWidget):
@@ -51,6 +64,7 @@ class ScribblePanel(QWidget):
         self.legend.setToolTip("Choose what the next stroke is")
         self.status = QLabel(_HOW)
         self.status.setWordWrap(True)
+        self.warning = BannerLabel()
         self.draw = button("Draw scribbles", "Add a layer for strokes, or go on drawing there")
         self.segment = button("Segment", "Find the structures that the strokes are in")
         self.accept = button("Accept", "Write the answer into the labels, as one step of undo")
@@ -68,13 +82,19 @@ class ScribblePanel(QWidget):
     def start(self, link: LayerLink) -> None:
         """Offer the structures of a case."""
         self._link = link
+        self.status.setText(_HOW)
+        session = link.correction.session
         try:
-            self.strokes = legend(link.correction.session.labels.labels)
+            self.strokes = legend(session.labels.labels, stroke_dtype(session.facts.dtype))
         except UsageError as error:
             self.strokes = ()
             self.status.setText(str(error))
         self._fill()
         self._enable()
+
+    def take_scan(self) -> None:
+        """The case has another scan, or none: an answer to the old one is dropped."""
+        self.drop()
 
     def end(self) -> None:
         """Drop the answer, the strokes and their layer: the case is no longer corrected."""
@@ -91,12 +111,18 @@ class ScribblePanel(QWidget):
         if link is None or not self.strokes:
             return
         if label := int(link.layer.selected_label):
-            self.strokes = with_structure(self.strokes, label)
+            try:
+                dtype = stroke_dtype(link.correction.session.facts.dtype)
+                self.strokes = with_structure(self.strokes, label, dtype)
+            except UsageError as error:
+                self.failed.emit(error)
+                return
         if self.layer is None or self.layer not in self._viewer.layers:
             self.layer = add_strokes(self._viewer, link.correction, self.strokes)
             bind(self.layer, {"scribble": self.segment.click})  # as on the labels
         else:
             show_meaning(self.layer, self.strokes)
+        self._show_strokes()
         self._fill()
         rows = [one.label for one in self.strokes]
         self.legend.setCurrentRow(rows.index(label) if label in rows else 0)
@@ -110,6 +136,7 @@ class ScribblePanel(QWidget):
             self.begin_drawing()
             return
         self.drop()
+        self._show_strokes()  # an answer is seen beside what it answers
         self._cancelled = Event()
         self.destroyed.connect(self._cancelled.set)
         self.running = True
@@ -118,7 +145,9 @@ class ScribblePanel(QWidget):
         create_worker(
             _answers,
             link.correction.image,
-            link.correction.grid.to_array(np.asarray(self.layer.data)),
+            # A copy: strokes may be drawn meanwhile, and are for the next answer.
+            link.correction.grid.to_array(np.array(self.layer.data)),
+            self.strokes,
             link.correction.grid.geometry.spacing,
             self._cancelled,
             _connect={"yielded": self._show, "errored": self._fail, "finished": self._finish},
@@ -132,23 +161,40 @@ class ScribblePanel(QWidget):
         if self.preview is not None and self.preview in self._viewer.layers:
             self._viewer.layers.remove(self.preview)
         self.preview = None
-        self.status.setText("Cancelling …" if self.running else _HOW)
+        self.warning.hide()
+        self.status.setText(_CANCELLING if self.running else _HOW)
         self._enable()
+
+    def put_away(self) -> None:
+        """The answer is in the labels: it goes, the strokes are hidden, and the labels are selected again."""
+        self.drop()
+        if self._link is None:
+            return
+        if self.layer is not None and self.layer in self._viewer.layers:
+            self.layer.visible = False
+        self._viewer.layers.selection.active = self._link.layer
+        self.status.setText(_PUT_AWAY)
 
     def _accept(self) -> None:
         if self.answer is not None:
-            answer = self.answer
-            self.drop()
-            self.accepted.emit(answer, self.strokes)
+            self._cancelled.set()  # what is accepted is what is seen
+            self.accepted.emit(self.answer, self.strokes)
 
     def _clear(self) -> None:
         self.drop()
         if self.layer is not None:
             self.layer.data = np.zeros_like(self.layer.data)
 
-    def _show(self, answer: Answer) -> None:
-        if self._cancelled.is_set() or self._link is None:
+    def _show(self, shown: tuple[Answer, tuple[Stroke, ...], bool]) -> None:
+        if self._cancelled.is_set() or self._link is None or self.layer is None:
             return
+        answer, strokes, has_outside = shown
+        if strokes != self.strokes:  # somebody drew a label that was not in the list
+            self.strokes = strokes
+            show_meaning(self.layer, strokes)
+            self._fill()
+        if not has_outside:
+            self.warning.show_verdict(Verdict.of("warning", "no-outside-stroke", NO_OUTSIDE))
         correction = self._link.correction
         if self.preview is None or self.preview not in self._viewer.layers:
             self.preview = add_preview(self._viewer, correction, answer, self.strokes)
@@ -158,13 +204,17 @@ class ScribblePanel(QWidget):
         self.status.setText(_REFINED if answer.is_final else _FIRST)
         self._enable()
 
+    def _show_strokes(self) -> None:
+        if self.layer is not None and not self.layer.visible:  # set anew, it would end napari's brush
+            self.layer.visible = True
+
     def _fail(self, error: Exception) -> None:
         self.drop()
         self.failed.emit(error)
 
     def _finish(self) -> None:
         self.running = False
-        if self.answer is None:
+        if self.status.text() == _CANCELLING:
             self.status.setText(_HOW)
         self._enable()
 
@@ -181,7 +231,8 @@ class ScribblePanel(QWidget):
         for one in self.strokes:
             swatch = QPixmap(_SWATCH, _SWATCH)
             swatch.fill(QColor(*one.colour))
-            self.legend.addItem(QListWidgetItem(QIcon(swatch), f"{one.value}: {one.name}"))
+            text = f"{one.value}: {one.name}" if one.label else f"outside of all structures ({one.value})"
+            self.legend.addItem(QListWidgetItem(QIcon(swatch), text))
         row = max(self.legend.fontMetrics().lineSpacing() + 6, 22)
         self.legend.setFixedHeight(row * min(max(len(self.strokes), 1), _ROWS_SEEN) + 6)
         self.legend.blockSignals(False)
@@ -189,7 +240,7 @@ class ScribblePanel(QWidget):
     def _enable(self) -> None:
         can = self._link is not None and self._link.correction.image is not None and bool(self.strokes)
         if self._link is not None and self._link.correction.image is None:
-            self.status.setText("Needs a scan on the grid of the labels: choose one before the start.")
+            self.status.setText(_NO_SCAN)
         self.draw.setEnabled(can)
         self.segment.setEnabled(can and self.layer is not None and not self.running)
         self.accept.setEnabled(self.answer is not None)
@@ -204,14 +255,22 @@ class ScribblePanel(QWidget):
         grid.addWidget(self.cancel, 1, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.status, self.draw, self.legend):
+        for part in (self.status, self.warning, self.draw, self.legend):
             layout.addWidget(part)
         layout.addLayout(grid)
         layout.addWidget(self.clear)
 
 
 def _answers(
-    image: NDArray[Any], seeds: NDArray[Any], spacing: tuple[float, float, float], cancelled: Event
-) -> Iterator[Answer]:
-    # A copy: strokes may be drawn meanwhile, and are for the next answer.
-    yield from segment_scribbles(image, seeds.copy(), spacing, cancelled=cancelled.is_set)
+    image: NDArray[Any],
+    drawn: NDArray[Any],
+    strokes: tuple[Stroke, ...],
+    spacing: tuple[float, float, float],
+    cancelled: Event,
+) -> Iterator[tuple[Answer, tuple[Stroke, ...], bool]]:
+    """Answers, each with what its numbers mean and whether a stroke is outside."""
+    strokes = with_drawn(strokes, drawn)
+    seeds = seeds_of(drawn, strokes)
+    has_outside = bool((seeds == OUTSIDE).any())
+    for answer in segment_scribbles(image, seeds, spacing, cancelled=cancelled.is_set):
+        yield answer, strokes, has_outside

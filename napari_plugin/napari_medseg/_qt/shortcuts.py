@@ -74,6 +74,11 @@ NAPARI_KEYS = (
 )
 
 
+def key_of(action: str) -> str:
+    """The key of an action, as it is shown."""
+    return next(one.key for one in SHORTCUTS if one.action == action)
+
+
 def bind(layer: Labels, actions: Mapping[str, Callable[[], None]]) -> None:
     """Bind the shortcuts of all actions that are given."""
     for one in SHORTCUTS:

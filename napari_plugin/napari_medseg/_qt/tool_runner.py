@@ -10,6 +10,7 @@ from superqt.utils import create_worker
 from napari_medseg._qt.layer_link import LayerLink
 from napari_medseg.correction.tools import Job, Tool
 from napari_medseg.edits import Edit
+from napari_medseg.panels.words import counted
 from napari_medseg.session import CorrectionSession
 
 
@@ -31,8 +32,18 @@ class ToolRunner(QObject):
         self._then: Callable[[], None] | None = None
         self.is_busy = False
 
-    def run(self, title: str, tool: Tool, job: Job, then: Callable[[], None] | None = None) -> None:
-        """Begin; nothing happens while another tool runs. ``then`` is called once the edit has been made."""
+    def run(
+        self,
+        title: str,
+        tool: Tool,
+        job: Job,
+        then: Callable[[], None] | None = None,
+        why: Callable[[Job], str] | None = None,
+    ) -> None:
+        """Begin; nothing happens while another tool runs.
+
+        ``then`` is called once the edit has been made. ``why`` says why nothing changed, where nothing did.
+        """
         if self.is_busy:
             return
         self.is_busy, self._title, self._then = True, title, then
@@ -46,17 +57,20 @@ class ToolRunner(QObject):
             self._link.correction.session,
             tool,
             job,
+            why,
             _connect={"returned": self._apply, "errored": self._fail},
             _start_thread=True,
         )
 
-    def _apply(self, edit: Edit) -> None:
+    def _apply(self, result: tuple[Edit, str]) -> None:
         if self._link.is_over:  # the layer was left or removed meanwhile
             return
         self._unlock()
+        edit, reason = result
         changed, title = self._link.correction.apply(edit), self._title
         self._link.layer.refresh()
-        self.done.emit(f"{title}: {changed:,} voxels changed." if changed else f"{title}: no change.")
+        what = f"{counted(changed, 'voxel')} changed." if changed else f"no change. {reason}".strip()
+        self.done.emit(f"{title}: {what}")
         if self._then is not None:
             self._then()
 
@@ -72,6 +86,9 @@ class ToolRunner(QObject):
         self.busy.emit("")
 
 
-def _computed(session: CorrectionSession, tool: Tool, job: Job) -> Edit:
+def _computed(
+    session: CorrectionSession, tool: Tool, job: Job, why: Callable[[Job], str] | None
+) -> tuple[Edit, str]:
     session.sync(everything=True)  # what was done before is no part of this step
-    return tool(job)
+    edit = tool(job)
+    return edit, why(job) if edit.is_empty and why is not None else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from medseg import MedsegError
@@ -18,10 +18,12 @@ from napari_medseg._qt.layer_link import LayerLink
 from napari_medseg._qt.layer_list import LayerList, is_scan
 from napari_medseg._qt.limits_panel import LimitsPanel
 from napari_medseg._qt.scribble_panel import ScribblePanel
+from napari_medseg._qt.shortcuts import key_of
 from napari_medseg._qt.tool_panels import LabelPanel, ShapePanel, SlicePanel
 from napari_medseg._qt.tool_runner import ToolRunner
 from napari_medseg.correction import tools
 from napari_medseg.correction.correcting import Place
+from napari_medseg.correction.interpolation_reason import why_not_interpolated
 from napari_medseg.correction.limits import Limits
 from napari_medseg.correction.scribbling import Stroke, answer_edit
 from napari_medseg.correction.slices_of_interest import doubt_of_slices, next_unseen, next_unsure
@@ -61,10 +63,14 @@ class Toolbox(QWidget):
         self.scribbles = ScribblePanel(viewer)
         self.threshold = QCheckBox("threshold brush: paint in this range")
         self.threshold.setToolTip("Drags in the canvas paint the selected label where the intensity fits")
+        self.selected = QLabel()
+        self.selected.setToolTip("Choose it by its number in the layer controls, or press L and click it")
         self._brush_limits = Limits()
         self._layer_events = Connections(self)
         self.groups = self._lay_out()
         self._wire()
+        for action, one in self._by_action.items():
+            one.setToolTip(f"{one.toolTip()} ({key_of(action)})")
 
     def start(self, link: LayerLink, suggested: tuple[float, float] | None) -> None:
         """Begin to work on a case; ``suggested`` is an intensity range to begin with."""
@@ -83,9 +89,23 @@ class Toolbox(QWidget):
         self._layer_events.add(link.layer.events.selected_label, self._name_labels)
         self._name_labels()
 
+    def take_scan(self, suggested: tuple[float, float] | None) -> None:
+        """The case has another scan, or none; ``suggested`` is an intensity range of it."""
+        link = self._link
+        if link is None:
+            return
+        there = link.correction.image is not None
+        if not there and self.mode is not None and self.mode.name == "threshold":
+            self.mode.stop()
+        self.limits.take_scan(link.correction, suggested)
+        self.threshold.setEnabled(there)
+        self.scribbles.take_scan()
+        self.slices.maps.refill()
+
     def end(self) -> None:
         """Leave the case."""
         self._layer_events.drop()
+        self.selected.clear()
         self.scribbles.end()
         if self.mode is not None:
             self.mode.end()
@@ -102,15 +122,18 @@ class Toolbox(QWidget):
     @property
     def by_action(self) -> Mapping[str, Callable[[], None]]:
         """What the shortcuts of these actions do."""
+        return {name: one.click for name, one in self._by_action.items()}
+
+    @property
+    def _by_action(self) -> Mapping[str, QAbstractButton]:
         shape, slices = self.shape_tools, self.slices
-        pressed = {
+        return {
             "smooth": shape.smooth, "grow": shape.grow, "shrink": shape.shrink,
             "fill_holes": shape.fill_holes, "keep": shape.keep, "remove": shape.remove,
             "split": shape.split, "threshold": self.threshold, "interpolate": slices.interpolate,
             "copy_next": slices.copy_next, "copy_previous": slices.copy_previous,
             "next_slice": slices.next_slice, "scribble": self.scribbles.segment,
         }  # fmt: skip
-        return {name: one.click for name, one in pressed.items()}
 
     def job(self) -> Job | None:
         """What the tools are to work on now; None with a word to the person where that is not possible."""
@@ -123,11 +146,23 @@ class Toolbox(QWidget):
             self.limits.chosen_over,
         )
 
-    def run(self, title: str, tool: Tool, then: Callable[[], None] | None = None) -> None:
-        """Run a tool on the case."""
+    def run(
+        self,
+        title: str,
+        tool: Tool,
+        then: Callable[[], None] | None = None,
+        why: Callable[[Job], str] | None = None,
+    ) -> None:
+        """Run a tool on the case; ``then`` and ``why`` as of `ToolRunner`."""
         job = self.job()
         if job is not None and self._runner is not None:
-            self._runner.run(title, tool, job, then)
+            self._runner.run(title, tool, job, then, why)
+
+    def _interpolate(self) -> None:
+        if self._link is not None:
+            grid, names = self._link.correction.grid, self._link.correction.session.labels
+            why = partial(why_not_interpolated, grid=grid, names=names)
+            self.run("Interpolated", tools.interpolate, why=why)
 
     def _take_limits(self) -> bool:
         link = self._link
@@ -218,15 +253,22 @@ class Toolbox(QWidget):
         self.run(
             "Segmented from scribbles",
             lambda job: answer_edit(job.labels, answer, strokes, where=job.where, over=job.over),
+            self.scribbles.put_away,
         )
 
     def _name_labels(self) -> None:
         if self._link is None:
             return
         names = self._link.correction.session.labels
-        other = self.labels.other.value()
-        known = names.background if other == 0 else names[other].name if other in names.ids else "new"
-        self.labels.other_name.setText(known)
+
+        def name(label: int) -> str:
+            return (
+                names.background if label == 0 else names[label].name if label in names.ids else "no name yet"
+            )
+
+        chosen = int(self._link.layer.selected_label)
+        self.selected.setText(f"The tools work on label {chosen}: {name(chosen)}")
+        self.labels.other_name.setText(name(self.labels.other.value()))
 
     def _may_be_map(self, layer: Layer) -> bool:
         link = self._link
@@ -251,7 +293,7 @@ class Toolbox(QWidget):
         for name, one in (("keep", shape.keep), ("remove", shape.remove), ("split", shape.split)):
             one.toggled.connect(partial(self._wait_for_click, name))
         self.threshold.toggled.connect(self._brush)
-        slices.interpolate.clicked.connect(lambda: self.run("Interpolated", tools.interpolate))
+        slices.interpolate.clicked.connect(self._interpolate)
         slices.copy_next.clicked.connect(lambda: self._copy(1))
         slices.copy_previous.clicked.connect(lambda: self._copy(-1))
         slices.next_slice.clicked.connect(self._go_on)
@@ -278,6 +320,7 @@ class Toolbox(QWidget):
         column.addWidget(self.threshold)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.selected)
         made: dict[str, QCollapsible] = {}
         for title, part in (
             ("Shape and pieces", self.shape_tools),

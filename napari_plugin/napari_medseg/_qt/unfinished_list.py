@@ -12,6 +12,7 @@ from superqt.utils import create_worker
 from medseg import MedsegError
 from napari_medseg._qt.closing import ask_discard
 from napari_medseg._qt.tool_panels import button
+from napari_medseg.panels.words import counted
 from napari_medseg.recovery.sessions import UnfinishedSession, discard, recover, unfinished_sessions
 from napari_medseg.session import CorrectionSession
 
@@ -58,7 +59,7 @@ class UnfinishedList(QGroupBox):
         self.list.clear()
         for one in sessions:
             item = QListWidgetItem(row_text(one))
-            item.setToolTip(one.damage or "\n".join(map(str, one.scan[:1])))
+            item.setToolTip(one.damage or (str(one.scan[0]) if one.scan else "its scan's file is not known"))
             self.list.addItem(item)
         self.list.setCurrentRow(0)
         row = self.list.fontMetrics().lineSpacing() * 2 + 10
@@ -106,4 +107,4 @@ def row_text(one: UnfinishedSession) -> str:
     if one.changed_voxels is None:
         return f"{one.case}\n{when}: damaged, cannot be recovered"
     damage = ", its end is damaged" if one.damage else ""
-    return f"{one.case}\n{when}: {one.changed_voxels:,} voxels changed{damage}"
+    return f"{one.case}\n{when}: {counted(one.changed_voxels, 'voxel')} changed{damage}"

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import medseg
 from medseg import InputRefused, LabelMap, MedsegError, Volume
 from medseg.io.files import stem
 from napari_medseg._writer import labels_to_save
@@ -20,7 +19,8 @@ from napari_medseg.correction.tools import Extent, Job
 from napari_medseg.editing.arguments import Over, check_call
 from napari_medseg.editing.brush import near_stroke
 from napari_medseg.edits import Edit
-from napari_medseg.layers import METADATA_KEY, LayerData, LayerGrid, image_layers
+from napari_medseg.layers import METADATA_KEY, LayerGrid
+from napari_medseg.recovery.scan_checksum import scan_checksum
 from napari_medseg.recovery.session_files import SessionFacts
 from napari_medseg.recovery.sessions import open_session, recover
 from napari_medseg.session import CorrectionSession
@@ -237,6 +237,7 @@ def begin(
         scan=files,
         labels_path=own[0] if len(own) == 1 else None,
         model=_model_of(options),
+        scan_crc32=None if image is None else scan_checksum(image),
     )
     return Correction(session, image)
 
@@ -257,21 +258,6 @@ def editable(labels: LabelMap, layer_data: Any) -> LabelMap:
     ):
         return labels
     return replace(labels, data=np.array(labels.data, order="K"))
-
-
-def scan_of_session(facts: SessionFacts) -> tuple[Volume | None, str]:
-    """The scan of a recovered session, read again, and "" or why there is none."""
-    if not facts.scan:
-        return None, ""
-    try:
-        return medseg.read(facts.scan[0]), ""
-    except MedsegError as error:  # moved or gone: the labels can be corrected and saved without it
-        return None, f"The scan could not be opened: {error}"
-
-
-def scan_layers(scan: Volume, facts: SessionFacts) -> list[LayerData]:
-    """The scan of a recovered session as layers."""
-    return image_layers(scan, stem(facts.scan[0]))
 
 
 def suggested_path(facts: SessionFacts) -> Path:

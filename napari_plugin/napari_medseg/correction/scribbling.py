@@ -1,6 +1,7 @@
 """Strokes of the "Scribbles" layer and the structures they stand for; an answer as an edit. No Qt, no viewer.
 
-In the strokes 1 is outside, and 2, 3, ... are the structures of the label set in its order.
+A stroke inside a structure has the number of its label, as the labels layer has. Outside has a number that no
+label has, the largest that there is. `segment_scribbles` counts otherwise: see `seeds_of`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ from numpy.typing import NDArray
 
 from medseg import Label, LabelSet, UsageError
 from medseg.labels import Colour
+from medseg.volume import present_ids
 from napari_medseg.editing.arguments import Over
 from napari_medseg.editing.boxes import Labels, Mask, has_label
 from napari_medseg.edits import Edit, edit_of
 from napari_medseg.scribble.scribbles import OUTSIDE, Answer
 
+NO_OUTSIDE = (
+    "No stroke is outside: the answer may run into what lies around. Choose outside in the list, draw around "
+    "the structure, and press Segment again"
+)
 _OUTSIDE_COLOUR: Colour = (255, 255, 255)
-_MOST = 250  # structures: strokes are uint8
+_MOST = 250  # structures: seeds are uint8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +39,70 @@ class Stroke:
     colour: Colour
 
 
-def legend(structures: Sequence[Label]) -> tuple[Stroke, ...]:
+def legend(structures: Sequence[Label], dtype: np.dtype[Any]) -> tuple[Stroke, ...]:
     """The strokes of a label set: outside first.
+
+    Parameters
+    ----------
+    structures
+        Those whose ids the labels cannot hold get no stroke.
+    dtype
+        Of the strokes, see `stroke_dtype`.
 
     Raises
     ------
     UsageError
-        For more than 250 structures.
+        For more than 250 structures, or where their ids leave no number for outside.
     """
-    if len(structures) > _MOST:
-        raise UsageError(f"{len(structures)} structures, expected at most {_MOST} to draw strokes for")
-    drawn = (Stroke(n, one.id, one.name, one.colour) for n, one in enumerate(structures, OUTSIDE + 1))
-    return (Stroke(OUTSIDE, 0, "outside", _OUTSIDE_COLOUR), *drawn)
+    drawn = [one for one in structures if one.id <= np.iinfo(dtype).max]
+    if len(drawn) > _MOST:
+        raise UsageError(f"{len(drawn)} structures, expected at most {_MOST} to draw strokes for")
+    outside = Stroke(_free_value([one.id for one in drawn], dtype), 0, "outside", _OUTSIDE_COLOUR)
+    return (outside, *(Stroke(one.id, one.id, one.name, one.colour) for one in drawn))
 
 
-def with_structure(strokes: Sequence[Stroke], label: int) -> tuple[Stroke, ...]:
-    """The strokes, and one for a label that has none yet, after them; values that were drawn keep theirs."""
+def stroke_dtype(labels: np.dtype[Any]) -> np.dtype[Any]:
+    """The type of strokes for labels of a type: 8 bits where these have 8, else 16, enough for every id."""
+    return np.dtype(np.uint8 if labels.itemsize == 1 else np.uint16)
+
+
+def with_structure(strokes: Sequence[Stroke], label: int, dtype: np.dtype[Any]) -> tuple[Stroke, ...]:
+    """The strokes, and one for a label that has none yet, after them; values that were drawn keep theirs.
+
+    Its value is the label's number, but for the number that outside has already.
+    """
     if any(one.label == label for one in strokes):
         return tuple(strokes)
+    if len(strokes) > _MOST:
+        raise UsageError(f"there are {_MOST} structures with strokes, and more cannot be drawn at once")
+    taken = [one.value for one in strokes]
+    value = _free_value(taken, dtype) if label in taken else label
     colour = LabelSet.from_ids([label])[label].colour
-    return (*strokes, Stroke(strokes[-1].value + 1, label, f"label {label}", colour))
+    return (*strokes, Stroke(value, label, f"label {label}", colour))
+
+
+def with_drawn(strokes: Sequence[Stroke], drawn: Labels) -> tuple[Stroke, ...]:
+    """The strokes, and one for each value that somebody drew without choosing it in the list."""
+    for value in set(present_ids(drawn)) - {one.value for one in strokes}:
+        strokes = with_structure(strokes, value, drawn.dtype)
+    return tuple(strokes)
+
+
+def seeds_of(drawn: Labels, strokes: Sequence[Stroke]) -> NDArray[np.uint8]:
+    """What was drawn (I, J, K) as `segment_scribbles` takes it: 1 outside, 2.. structures, as they stand.
+
+    Raises
+    ------
+    UsageError
+        If no stroke is inside a structure.
+    """
+    table = np.zeros(int(np.iinfo(drawn.dtype).max) + 1, np.uint8)
+    for number, one in enumerate(strokes, start=OUTSIDE):
+        table[one.value] = number
+    seeds = table[drawn]
+    if not (seeds > OUTSIDE).any():
+        raise UsageError("no stroke is inside a structure: choose one in the list, and draw in it")
+    return np.asarray(seeds)
 
 
 def stroke_set(strokes: Sequence[Stroke]) -> LabelSet:
@@ -66,11 +116,8 @@ def answer_set(strokes: Sequence[Stroke]) -> LabelSet:
 
 
 def answered_labels(answer: Answer, strokes: Sequence[Stroke], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The answer's ids on its box, 0 outside."""
-    table = np.zeros(int(answer.labels.max()) + 1, dtype)
-    for one in strokes:
-        if one.value < len(table):
-            table[one.value] = one.label
+    """The answer's ids on its box, 0 outside. Its numbers are those of `seeds_of`."""
+    table = np.array([0] * OUTSIDE + [one.label for one in strokes], dtype)
     return np.asarray(table[answer.labels])
 
 
@@ -103,5 +150,15 @@ def answer_edit(
 
 def asked_labels(answer: Answer, strokes: Sequence[Stroke]) -> Collection[int]:
     """The ids of the structures that the answer knows of."""
-    values = set(np.unique(answer.labels).tolist())
-    return [one.label for one in strokes if one.value in values and one.label]
+    numbers = set(np.unique(answer.labels).tolist())
+    return [one.label for n, one in enumerate(strokes, start=OUTSIDE) if n in numbers and one.label]
+
+
+def _free_value(taken: Collection[int], dtype: np.dtype[Any]) -> int:
+    """The largest number of a type that is not taken; 0 is."""
+    value = int(np.iinfo(dtype).max)
+    while value in taken:
+        value -= 1
+    if value == 0:
+        raise UsageError(f"labels of {dtype} use all its numbers: there is none left for strokes")
+    return value

@@ -50,6 +50,8 @@ class SessionFacts:
     model
         ``name`` and ``sha256`` of the model that made the labels in the window; None where no model did, or
         where ``labels_path`` has a sidecar that tells.
+    scan_crc32
+        `scan_checksum.scan_checksum` of the scan; None where there was none, or nobody took it.
     """
 
     case: str
@@ -63,6 +65,7 @@ class SessionFacts:
     start_sha256: str
     started: float
     model: Mapping[str, str | None] | None = None
+    scan_crc32: int | None = None
 
     @property
     def memory_shape(self) -> tuple[int, ...]:
@@ -87,6 +90,7 @@ class SessionFacts:
             "start_sha256": self.start_sha256,
             "started": self.started,
             "model": None if self.model is None else dict(self.model),
+            "scan_crc32": self.scan_crc32,
         }
 
     @classmethod
@@ -121,6 +125,7 @@ class SessionFacts:
                 start_sha256=str(document["start_sha256"]),
                 started=float(document["started"]),
                 model=None if document["model"] is None else dict(document["model"]),
+                scan_crc32=document.get("scan_crc32"),  # sessions of before have none
             )
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(path, f"its header does not describe a case: {error!r}") from error

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import medseg
-from medseg import LabelMap, LabelSet, MedsegError, Volume
+from medseg import LabelMap, LabelSet, MedsegError, UsageError, Volume
 from medseg.errors import NotFound
 from medseg.io.files import sha256_files
 from medseg.volume import Source
@@ -104,6 +104,7 @@ def open_session(
     scan: Sequence[Path] = (),
     labels_path: Path | None = None,
     model: Mapping[str, str | None] | None = None,
+    scan_crc32: int | None = None,
     root: Path | None = None,
 ) -> CorrectionSession:
     """Begin to correct a label map, whose array is edited in place from then on.
@@ -121,6 +122,8 @@ def open_session(
         The file that the labels were read from.
     model
         ``name`` and ``sha256`` of the model that made the labels, where no sidecar of theirs tells.
+    scan_crc32
+        `scan_checksum` of the scan, by which it is known again after a crash.
     root
         Where sessions lie; None for `sessions_folder`.
 
@@ -152,6 +155,7 @@ def open_session(
             start_sha256=write_start(temporary / START, in_memory_order(data, order)),
             started=now,
             model=model,
+            scan_crc32=scan_crc32,
         )
         write_journal(temporary / JOURNAL, facts)
         lock = SessionLock(folder)  # before the folder is seen
@@ -162,11 +166,24 @@ def open_session(
 
 
 def unfinished_sessions(root: Path | None = None) -> list[UnfinishedSession]:
-    """What can be recovered, the last edited first. Sessions that are open somewhere are left out."""
-    found = [
-        _describe(folder) for folder in session_folders(root or sessions_folder()) if not is_open(folder)
-    ]
-    return sorted(found, key=lambda one: -one.last_edit)
+    """What can be recovered, the last edited first. Sessions that are open somewhere are left out.
+
+    So are those in which nothing is to be recovered, whose folders are removed: all was saved, or the labels
+    are as they were at the start and were never saved in between. Damaged ones stay.
+    """
+    listed = []
+    for folder in session_folders(root or sessions_folder()):
+        if not is_open(folder):
+            one, is_needless = _describe(folder)
+            if not is_needless:
+                listed.append(one)
+            elif (lock := _lock_if_free(folder)) is not None:
+                # Another window may have edited in it, or removed it, since it was read.
+                if folder.is_dir() and _describe(folder)[1]:
+                    remove_folder(folder, lock)
+                else:
+                    lock.release(remove=not folder.is_dir())
+    return sorted(listed, key=lambda one: -one.last_edit)
 
 
 def recover(folder: Path, *, before_damage: bool = False) -> CorrectionSession:
@@ -222,15 +239,27 @@ def _check_exists(folder: Path) -> None:
         raise NotFound(f"{folder.name}: no such session; it was saved, discarded, or is in another folder")
 
 
-def _describe(folder: Path) -> UnfinishedSession:
+def _lock_if_free(folder: Path) -> SessionLock | None:
+    try:
+        return SessionLock(folder)
+    except UsageError:  # opened in another window meanwhile
+        return None
+
+
+def _describe(folder: Path) -> tuple[UnfinishedSession, bool]:
+    """A session, and whether nothing of it would be missed."""
     try:
         found = _read(folder)
         changed = _count_changed(folder, found)
     except (MedsegError, OSError) as error:
         modified = folder.stat().st_mtime
-        return UnfinishedSession(folder, folder.name, (), None, modified, modified, None, str(error))
+        return UnfinishedSession(folder, folder.name, (), None, modified, modified, None, str(error)), False
     facts = found.facts
-    return UnfinishedSession(
+    # Where it was saved, even labels as at the start may differ from the file that holds the result.
+    was_saved = any(record.kind == SAVED for record in found.contents.records)
+    all_saved = found.history.position == found.saved
+    is_needless = found.contents.damage is None and (all_saved or (not changed and not was_saved))
+    described = UnfinishedSession(
         folder,
         facts.case,
         facts.scan,
@@ -240,6 +269,7 @@ def _describe(folder: Path) -> UnfinishedSession:
         changed,
         found.contents.damage,
     )
+    return described, is_needless
 
 
 def _read(folder: Path) -> _Found:
