@@ -31,6 +31,11 @@ medseg cohort status study
 medseg cohort status study --watch
 medseg cohort status study --json"""
 
+REPORT_EXAMPLES = """[bold]Examples[/bold]
+medseg cohort report study
+medseg cohort report study --group diagnosis --covariates age,sex
+medseg cohort report study --compare study_of_another_model"""
+
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder of a study.")]
 
 
@@ -159,6 +164,31 @@ def status(
     if watch and not as_json:
         _watch(opened)
     _show(opened, as_json)
+
+
+@app.command("report", epilog=REPORT_EXAMPLES)
+def report(
+    study: StudyPath,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Compare the volumes of this column's groups."),
+    ] = None,
+    covariates: Annotated[
+        list[str] | None,
+        typer.Option("--covariates", metavar="COLUMN,...", help="Hold these equal in that comparison."),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="STUDY", help="Compare with another study of the same cases."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """One HTML page of a study that works offline: summary, statistics, failures, every case with a picture."""
+    with working(quiet) as progress:
+        path = medseg.open_study(study).report(
+            group=group, covariates=listed(covariates), compare=compare, progress=progress
+        )
+    typer.echo(str(path))
 
 
 def _watch(study: medseg.Study) -> None:

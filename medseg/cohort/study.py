@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from medseg.cohort.folder import StudyFolder
 from medseg.cohort.ledger import Ledger
 from medseg.cohort.lock import is_locked
 from medseg.cohort.records import Entry, State
+from medseg.pipeline.options import Progress
 from medseg.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -102,6 +104,32 @@ class Study:
                 {"case_id": entry.case_id, "reason": entry.verdict.reasons[0].to_json()} for entry in failed
             ],
         }
+
+    def report(
+        self,
+        *,
+        group: str | None = None,
+        covariates: Sequence[str] = (),
+        compare: str | Path | Study | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Write the report, ``report.html``, and return its path.
+
+        Parameters
+        ----------
+        group
+            A column of the manifest whose groups are compared.
+        covariates
+            Columns of the manifest that are held equal in that comparison.
+        compare
+            Another study of the same cases, by another model or rater.
+        progress
+            Called as ``progress("report", done, total)``.
+        """
+        from medseg.cohort.report import write_report  # statistics and templates, only where they are wanted
+
+        other = compare.path if isinstance(compare, Study) else None if compare is None else Path(compare)
+        return write_report(self.path, group=group, covariates=covariates, compare=other, progress=progress)
 
     def arrow(self) -> pa.Table:
         """The tidy table, a row per case and label, as `write_tables` writes it, from the ledger as it is."""

@@ -1,0 +1,246 @@
+"""The statistics of a study's volumes: what they are, how groups and models differ, how they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from medseg.errors import UsageError
+from medseg.evaluation.statistics import (
+    Agreement,
+    GroupComparison,
+    PairedComparison,
+    agreement,
+    bootstrap,
+    compare_groups,
+    compare_paired,
+    holm,
+)
+from medseg.report.study import Agreement as AgreementPlot
+from medseg.report.study import Estimate, StudyTable, Value
+
+# Above so many cases the mean is all but normal, and ten thousand resamples of them take minutes.
+_BOOTSTRAPPED = 2000
+_QUARTILES = (25, 50, 75)
+_VALUE = "__volume__"
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Tables and plots for the report, and the sentences that a methods section needs for them."""
+
+    tables: tuple[StudyTable, ...] = ()
+    agreements: tuple[AgreementPlot, ...] = ()
+    methods: tuple[str, ...] = ()
+
+    def __add__(self, other: Analysis) -> Analysis:
+        methods = dict.fromkeys(self.methods + other.methods)
+        return Analysis(self.tables + other.tables, self.agreements + other.agreements, tuple(methods))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volumes:
+    """Volumes in mL of every case of a study, missing ones included.
+
+    Parameters
+    ----------
+    name
+        What the study is called in comparisons: its model.
+    frame
+        A row per case in the order of the manifest, indexed by case id; a column per label and total.
+    columns
+        Groups and covariates, with the same index.
+    reasons
+        Why a case has no volumes, by case id.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    columns: pd.DataFrame
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+def summary(volumes: Volumes) -> Analysis:
+    """Of each label: how many cases, mean with its interval, standard deviation, quartiles."""
+    rows: list[list[Value]] = []
+    for label in volumes.frame:
+        values = volumes.frame[label].dropna().to_numpy(np.float64)
+        quartiles = np.percentile(values, _QUARTILES).tolist() if len(values) else [None] * 3
+        spread = float(values.std(ddof=1)) if len(values) > 1 else None
+        rows.append([str(label), len(values), *_mean(values), spread, *quartiles])
+    columns = ("label", "n", "mean (mL)", "95 % from", "to", "SD (mL)", "quartile 1", "median", "quartile 3")
+    note = (
+        "Cases without a result are left out; n counts the others. Intervals of the mean by bootstrap (BCa, "
+        f"10,000 resamples), above {_BOOTSTRAPPED} cases by Student's t."
+    )
+    methods = "Volumes are given as mean with 95 % confidence interval, and as median with quartiles."
+    return Analysis((StudyTable("Volumes", columns, rows, note),), (), (methods,))
+
+
+def by_group(volumes: Volumes, group: str, covariates: Sequence[str]) -> Analysis:
+    """How each label's volume differs between groups, covariates held equal; p-values by Holm over labels.
+
+    Raises
+    ------
+    UsageError
+        If the manifest has no such column, or there are fewer than two groups.
+    """
+    for column in (group, *covariates):
+        if column not in volumes.columns:
+            known = ", ".join(map(str, volumes.columns)) or "none"
+            raise UsageError(f"the manifest has no column {column!r}; its groups and covariates are: {known}")
+
+    def compared(label: str) -> GroupComparison:
+        table = volumes.columns.assign(**{_VALUE: volumes.frame[label]}).reset_index(names="case_id")
+        return compare_groups(
+            table.rename(columns={_VALUE: f"volume of {label}"}),
+            f"volume of {label}",
+            group,
+            covariates,
+            reasons=volumes.reasons,
+            unit="mL",
+        )
+
+    found, failed = _each_label(volumes, compared)
+    flat = {
+        f"{label}: {' - '.join(contrast.groups)}": (label, result, contrast)
+        for label, result in found.items()
+        for contrast in result.contrasts
+    }
+    adjusted = {one.name: one.adjusted for one in holm({key: c.p for key, (_, _, c) in flat.items()}).family}
+    rows: list[list[Value]] = [
+        [
+            label,
+            " - ".join(contrast.groups),
+            result.counts.used,
+            contrast.difference,
+            contrast.interval.low,
+            contrast.interval.high,
+            contrast.p,
+            adjusted[key],
+            contrast.effect,
+        ]
+        for key, (label, result, contrast) in flat.items()
+    ]
+    rows += [[label, why, *[None] * 7] for label, why in failed.items()]
+    columns = ("label", "groups", "n", "difference (mL)", "95 % from", "to", "p", "p (Holm)", "effect size")
+    held = f", at equal {', '.join(covariates)}" if covariates else ""
+    note = f"Difference of mean volumes{held}; p-values corrected by Holm's method over all labels and pairs."
+    table = StudyTable(f"Volumes by {group}", columns, rows, note)
+    words = tuple(_over_labels(result.methods_text, label) for label, result in list(found.items())[:1])
+    return Analysis((table,), (), words)
+
+
+def between(first: Volumes, second: Volumes) -> Analysis:
+    """How two studies of the same cases differ and agree, label by label."""
+    shared = [label for label in first.frame if label in second.frame]
+    if not shared:
+        raise UsageError(
+            f"the two studies have no label in common: {', '.join(map(str, first.frame))} and "
+            f"{', '.join(map(str, second.frame))}"
+        )
+    names = (first.name, second.name) if first.name != second.name else (first.name, f"{second.name} (2)")
+    reasons = {**second.reasons, **first.reasons}
+
+    def compared(label: str) -> tuple[PairedComparison, Agreement]:
+        a, b, what = first.frame[label], second.frame[label], f"the volume of {label}"
+        return (
+            compare_paired(a, b, names=names, reasons=reasons, what=what, unit="mL"),
+            agreement(a, b, names=names, reasons=reasons, what=what, unit="mL"),
+        )
+
+    found, failed = _each_label(first, compared, shared)
+    corrected = {
+        one.name: one.adjusted
+        for one in holm({label: paired.p for label, (paired, _) in found.items()}).family
+    }
+    rows: list[list[Value]] = [
+        [
+            label,
+            paired.counts.used,
+            paired.difference,
+            paired.interval.low,
+            paired.interval.high,
+            paired.p,
+            corrected[label],
+            paired.effect,
+            agreed.icc.value,
+            agreed.icc.interval.low,
+            agreed.icc.interval.high,
+        ]
+        for label, (paired, agreed) in found.items()
+    ]
+    rows += [[f"{label}: {why}", *[None] * 10] for label, why in failed.items()]
+    columns = ("label", "n", "difference (mL)", "95 % from", "to", "p", "p (Holm)", "rank-biserial r")
+    note = (
+        f"{names[0]} minus {names[1]}: Hodges-Lehmann difference; Wilcoxon's signed-rank test, corrected by "
+        "Holm's method over labels; ICC(A,1) of absolute agreement. Only cases with both volumes."
+    )
+    table = StudyTable(f"{names[0]} and {names[1]}", (*columns, "ICC", "ICC from", "ICC to"), rows, note)
+    plots = tuple(
+        plot(f"Volume, {label}", "mL", names, first.frame[label], second.frame[label], agreed)
+        for label, (_, agreed) in found.items()
+    )
+    words = next(
+        (tuple(_over_labels(one.methods_text, label) for one in both) for label, both in found.items()), ()
+    )
+    return Analysis((table,), plots, words)
+
+
+def plot(
+    title: str, unit: str, names: tuple[str, str], a: pd.Series, b: pd.Series, agreed: Agreement
+) -> AgreementPlot:
+    """A Bland-Altman plot of two columns with the same kind of index."""
+    both = pd.concat([a.rename("a"), b.rename("b")], axis=1, join="inner").dropna()
+    found = agreed.bland_altman
+    return AgreementPlot(
+        title,
+        unit,
+        *names,
+        pairs=[(str(case), float(x), float(y)) for case, x, y in both.itertuples()],
+        bias=Estimate(found.bias, found.bias_interval.low, found.bias_interval.high),
+        lower=Estimate(found.lower, found.lower_interval.low, found.lower_interval.high),
+        upper=Estimate(found.upper, found.upper_interval.low, found.upper_interval.high),
+    )
+
+
+def _each_label(
+    volumes: Volumes, compute: Callable[[str], Result], labels: Sequence[str] | None = None
+) -> tuple[dict[str, Result], dict[str, str]]:
+    """The result of each label, and why some have none: too few cases, for instance."""
+    found: dict[str, Result] = {}
+    failed: dict[str, str] = {}
+    for label in labels or list(volumes.frame):
+        try:
+            found[str(label)] = compute(str(label))
+        except UsageError as error:
+            failed[str(label)] = str(error)
+    return found, failed
+
+
+def _over_labels(sentence: str, label: str) -> str:
+    """A method's sentence for one label as one for all."""
+    return sentence.replace(f"olume of {label} was", "olume of each structure was").replace(
+        f"olume of {label}", "olume of each structure"
+    )
+
+
+def _mean(values: np.ndarray) -> list[Value]:
+    """The mean and its interval."""
+    if not len(values):
+        return [None, None, None]
+    mean = float(values.mean())
+    if len(values) == 1 or not values.std():
+        return [mean, None, None]
+    if len(values) <= _BOOTSTRAPPED:
+        interval = bootstrap(values).interval
+        return [mean, interval.low, interval.high]
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / sqrt(len(values)))
+    return [mean, mean - half, mean + half]
