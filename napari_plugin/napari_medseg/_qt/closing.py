@@ -71,7 +71,8 @@ def window_of(widget: QWidget) -> QWidget:
     found: QWidget | None = widget
     while found is not None and not isinstance(found, QMainWindow):
         found = found.parentWidget()
-    return widget.window() if found is None else found
+    top = widget.window() if found is None else found
+    return widget if top is None else top
 
 
 class CloseGuard(QObject):

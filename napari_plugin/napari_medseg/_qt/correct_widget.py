@@ -335,7 +335,7 @@ class CorrectWidget(QScrollArea):
         for part in (self.unfinished, self.chooser):
             layout.addWidget(part)
         layout.addLayout(row)
-        for part in (self.who, self.state, self.said, self.banner, self.tools):
-            layout.addWidget(part)
+        for below in (self.who, self.state, self.said, self.banner, self.tools):
+            layout.addWidget(below)
         layout.addStretch(1)
         scroll(self, inner, _WIDTH)
