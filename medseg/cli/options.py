@@ -16,7 +16,7 @@ Series = Annotated[
     typer.Option(
         "--series",
         metavar="UID|N",
-        help="Which series of a DICOM folder: UID, or number in `medseg inspect`.",
+        help="Which series of a DICOM folder, or volume of a file: UID, or number in `medseg inspect`.",
     ),
 ]
 Allow = Annotated[

@@ -98,8 +98,9 @@ def question(name: str, reasons: Sequence[Reason]) -> tuple[str, str]:
     """The question whether to open something all the same: a sentence, and what it would mean."""
     listed = "\n".join(f"• {reason.message}" for reason in reasons)
     return (
-        f"medseg opens {name} only if you say so.",
-        f"Opened all the same:\n{listed}\n\nThis stays with the layer. A segmentation of it says so too.",
+        f"Open {name} all the same?",
+        f"medseg refuses it unless this is allowed:\n{listed}\n\n"
+        "It stays with the layer, and with what you segment from it.",
     )
 
 
