@@ -147,6 +147,7 @@ def test_incomplete_cases_are_left_out_by_reason_and_categories_keep_their_order
         ({"case_id": ["a", *range(58), "a"]}, [], r"case ids repeat \(a\).*one label's rows"),
         ({}, ["weight"], "columns weight are absent; the table has"),
         ({}, ["v"], "different columns"),
+        ({"case_id": range(60)}, ["case_id"], "different columns"),
     ],
 )  # fmt: skip
 def test_designs_that_cannot_answer_are_refused_with_the_cure(change, covariates, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -101,6 +102,7 @@ def _quantile() -> float:
     return float(ndtri((1 + _SHARE) / 2))
 
 
+@lru_cache(maxsize=128)  # a table of many labels and the same cases asks again and again
 def _limit_factors(n: int, confidence: float, method: LimitsMethod) -> tuple[float, float]:
     """Where the interval of the upper limit begins and ends, in standard deviations above the bias."""
     from scipy.stats import nct, t

@@ -68,11 +68,12 @@ def build_design(
     absent = [name for name in (*names, *categorical) if name not in table.columns]
     if absent:
         raise UsageError(f"columns {listed(absent)} are absent; the table has {listed(table.columns, 20)}")
-    again = {name for name in names if names.count(name) > 1} | (set(categorical) - set(covariates))
+    again = {name for name in (case_id, *names) if (case_id, *names).count(name) > 1}
+    again |= set(categorical) - set(covariates)
     if again:
         raise UsageError(
-            f"{listed(sorted(again))}: expected value, group and each covariate to be different columns, and "
-            "categorical to name covariates"
+            f"{listed(sorted(again))}: expected value, group, each covariate and the case id to be "
+            "different columns, and categorical to name covariates"
         )
     rows = table.set_index(case_id) if case_id in table.columns else table
     numbers = column(rows[value], value)

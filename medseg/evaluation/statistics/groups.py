@@ -20,7 +20,7 @@ from medseg.evaluation.statistics.results import (
     to_plain,
 )
 from medseg.evaluation.statistics.samples import Reasons
-from medseg.evaluation.statistics.wording import number, p_value, with_interval
+from medseg.evaluation.statistics.wording import joined, number, p_value, with_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ class GroupComparison:
     @property
     def text(self) -> str:
         """One sentence with the differences, intervals, p, effect sizes, and what was left out."""
-        adjusted = f", adjusted for {', '.join(self.covariates)}" if self.covariates else ""
+        adjusted = f", adjusted for {joined(self.covariates)}" if self.covariates else ""
         overall = (
             ""
             if self.overall is None
@@ -108,10 +108,10 @@ class GroupComparison:
     @property
     def methods_text(self) -> str:
         """One sentence for a methods section."""
-        adjusted = f" adjusted for {', '.join(self.covariates)}" if self.covariates else ""
+        adjusted = f" adjusted for {joined(self.covariates)}" if self.covariates else ""
         several = ", with pairwise p-values corrected by Holm's method" if len(self.contrasts) > 1 else ""
         return (
-            f"{self.value} was compared between groups of {self.group} by linear regression{adjusted} "
+            f"Differences in {self.value} by {self.group} were estimated by linear regression{adjusted} "
             f"with {_TOLD[self.errors]} standard errors{several}; standardised differences are in units of "
             "the residual standard deviation."
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from medseg.errors import UsageError
 from medseg.evaluation.statistics.results import LeftOut, to_plain
+from medseg.evaluation.statistics.wording import joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def methods_paragraph(facts: StudyFacts) -> str:
 
     Pure text of what is given; repeated sentences are written once.
     """
-    settings = _and(f"{name}: {value}" for name, value in facts.parameters)
+    settings = joined(f"{name}: {value}" for name, value in facts.parameters)
     sentences = [
         f"Structures were segmented with the model {facts.model} (SHA-256 {facts.model_sha256})"
         + (f" with these settings: {settings}." if settings else "."),
@@ -74,7 +75,7 @@ def methods_paragraph(facts: StudyFacts) -> str:
         + ".",
         *dict.fromkeys(facts.definitions),
         *dict.fromkeys(facts.analyses),
-        f"Software: {_and(f'{name} {number}' for name, number in facts.versions)}.",
+        f"Software: {joined(f'{name} {number}' for name, number in facts.versions)}.",
     ]
     return " ".join(sentences)
 
@@ -112,8 +113,3 @@ def _cases(n: int) -> str:
 
 def _were(n: int) -> str:
     return "was" if n == 1 else "were"
-
-
-def _and(items: Iterable[str]) -> str:
-    every = list(items)
-    return ", ".join(every[:-1]) + (" and " if len(every) > 1 else "") + every[-1] if every else ""

@@ -8,7 +8,7 @@ from math import isnan
 from typing import Any
 
 from medseg.errors import UsageError
-from medseg.evaluation.statistics.results import check_confidence, to_plain
+from medseg.evaluation.statistics.results import to_plain
 from medseg.evaluation.statistics.samples import listed
 from medseg.evaluation.statistics.wording import p_value
 
@@ -43,7 +43,7 @@ class HolmResult:
         return (
             f"After Holm's correction over {self.tests} tests, {len(found)} stayed significant at "
             f"{self.level:g}{': ' if found else ''}{', '.join(found)}"
-            f"{f'; {absent} tests could not be made' if absent else ''}."
+            f"{f'; {absent} could not be made' if absent else ''}."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -77,7 +77,8 @@ def holm(p_values: Mapping[str, float | None], *, level: float = 0.05) -> HolmRe
     ----------
     Holm 1979, A simple sequentially rejective multiple test procedure, Scand J Stat 6:65-70.
     """
-    check_confidence(1 - level)
+    if not 0 < level < 1:
+        raise UsageError(f"level {level}: expected a share between 0 and 1, such as 0.05")
     made = {name: float(p) for name, p in p_values.items() if p is not None and not isnan(p)}
     wrong = [name for name, p in made.items() if not 0 <= p <= 1]
     if wrong:

@@ -14,7 +14,7 @@ from medseg.evaluation.statistics.results import (
 )
 from medseg.evaluation.statistics.samples import Reasons, difference, pairs
 from medseg.evaluation.statistics.signed_rank import Zeros, hodges_lehmann, rank_biserial, wilcoxon_p
-from medseg.evaluation.statistics.wording import number, p_value, with_interval
+from medseg.evaluation.statistics.wording import number, p_value, sentence_case, with_interval
 
 if TYPE_CHECKING:
     from medseg.evaluation.statistics.samples import Values
@@ -50,7 +50,7 @@ class PairedComparison:
         """One sentence with counts, difference, interval, p, effect size, and what was left out."""
         a, b = self.names
         return (
-            f"{self.what[:1].upper()}{self.what[1:]} of {a} was larger than that of {b} in {self.larger}, "
+            f"{sentence_case(self.what)} of {a} was larger than that of {b} in {self.larger}, "
             f"smaller in {self.smaller} and equal in {self.equal} of {self.counts.used} paired cases "
             f"(Hodges-Lehmann difference {with_interval(self.difference, self.interval, self.unit)}; "
             f"Wilcoxon signed-rank test, {p_value(self.p)}; rank-biserial correlation {number(self.effect)})"
@@ -61,9 +61,9 @@ class PairedComparison:
     def methods_text(self) -> str:
         """One sentence for a methods section."""
         return (
-            "Paired values were compared with two-sided Wilcoxon signed-rank tests (differences of zero "
-            f"by {_ZEROS[self.zeros]} method; p: {self.p_method}), matched-pairs rank-biserial correlations, "
-            "and Hodges-Lehmann differences with distribution-free "
+            "Paired values were compared with two-sided Wilcoxon signed-rank tests (differences of zero by "
+            f"{_ZEROS[self.zeros]} method; p-values: {self.p_method}), matched-pairs rank-biserial "
+            "correlations, and Hodges-Lehmann differences with distribution-free "
             f"{self.interval.confidence * 100:g} % intervals."
         )
 

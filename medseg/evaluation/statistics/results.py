@@ -31,7 +31,8 @@ class Counts:
         if not self.left_out:
             return ""
         reasons = ", ".join(f"{one.reason}: {one.n}" for one in self.left_out)
-        return f"; {self.given - self.used} of {self.given} cases were left out ({reasons})"
+        absent = self.given - self.used
+        return f"; {absent} of {self.given} cases {'was' if absent == 1 else 'were'} left out ({reasons})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import floor, log10
 
 from medseg.evaluation.statistics.results import Interval
@@ -42,3 +43,14 @@ def p_value(p: float) -> str:
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def joined(items: Iterable[str]) -> str:
+    """``a, b and c``; empty for none."""
+    every = list(items)
+    return " and ".join([", ".join(every[:-1]), every[-1]] if len(every) > 1 else every)
+
+
+def sentence_case(what: str) -> str:
+    """With a capital at the beginning, the rest as it is."""
+    return what[:1].upper() + what[1:]
