@@ -22,6 +22,7 @@ from napari_medseg.run_options import RunOptions
 Progress = Callable[[str, int, int], None]
 Channel = tuple[NDArray[Any], Mapping[str, Any]]
 
+_UNASKED = Opening()
 _STAGES = {"predict": "Segmenting"}
 _AUTOMATIC_TEXT = (
     "Takes your default model, or else the built-in model whose scope accepts the scan. If none or several "
@@ -109,7 +110,7 @@ def run(
     options: RunOptions,
     progress: Progress,
     cancelled: Event,
-    opening: Opening = Opening(),
+    opening: Opening = _UNASKED,
 ) -> RunResult:
     """Segment a scan and clean the result up, until it is done or ``cancelled`` is set.
 
