@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
-_CHOOSE = (
-    "You can go on without the scan. To have it, press Open … beside Scan; opened in the window in any other "
-    "way, it is taken by itself"
-)
+# First what to do: a long banner is folded to its first words.
+_CHOOSE = "Its scan is missing: press Open … beside Scan, or go on without."
+_ANY_WAY = "Opened in the window in any other way, the scan is taken by itself"
 
 
 class SessionScan(QObject):
@@ -117,7 +116,7 @@ class SessionScan(QObject):
 
     def _miss(self, why: str) -> None:
         """The scan was not found: it can be chosen while the correction runs."""
-        self.told.emit(Verdict.of("warning", "scan-missing", f"{why}. {_CHOOSE}"))
+        self.told.emit(Verdict.of("warning", "scan-missing", f"{_CHOOSE} What was found: {why}. {_ANY_WAY}"))
 
     def _add(self, scan: Volume, path: Path, channel: int) -> None:
         selected = self._viewer.layers.selection.active
