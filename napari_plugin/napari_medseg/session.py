@@ -29,12 +29,22 @@ from napari_medseg.editing.boxes import Box
 from napari_medseg.recovery import provenance
 from napari_medseg.recovery.change_notes import ChangeNotes
 from napari_medseg.recovery.differences import in_memory_order, ranges_of
-from napari_medseg.recovery.recorder import Recorder
+from napari_medseg.recovery.recorder import MayChange, Recorder
 from napari_medseg.recovery.session_files import START, SessionFacts, start_blocks
 from napari_medseg.recovery.session_folders import SessionLock, remove_folder
 
 COMPARE_EVERY_S = 0.5  # half of the second within which an edit is to be on the disk
 _SYNC_GAP_S = 0.1  # an edit is recorded at once, the next ones together: a stroke announces itself often
+
+
+class _Limit:
+    """Which voxels may change; ``holds`` once everything that was there before it is recorded."""
+
+    __slots__ = ("holds", "may")
+
+    def __init__(self, may: MayChange | None) -> None:
+        self.may = may
+        self.holds = False
 
 
 class CorrectionSession:
@@ -55,6 +65,8 @@ class CorrectionSession:
         Why the last edits could not be written, None where all is well. The thread goes on trying.
     notices
         What is to be known about a recovered session.
+    put_back
+        Called, from any thread, after `keep_to` took a change back.
     """
 
     def __init__(
@@ -70,6 +82,9 @@ class CorrectionSession:
         self.array = array
         self.notices = notices
         self.failure: Exception | None = None
+        self.put_back: Callable[[], None] | None = None
+        self._limit = _Limit(None)
+        self._has_put_back = False
         self._recorder = recorder
         self._source = source
         self._session_lock = lock
@@ -100,6 +115,16 @@ class CorrectionSession:
         """The step ends. Without steps, changes within half a second of each other are undone together."""
         self._notes.end()
 
+    def keep_to(self, may: MayChange | None) -> None:
+        """From here on, take back what changes elsewhere than it ``may``; None lets everything change.
+
+        It holds for what nobody told of by `changed` or made a step of: a script, another plugin, a view
+        that is not ours. Who tells of a change keeps it to limits himself, as he knows what it painted over;
+        undo and redo are free. What was there before this call and is not recorded yet must not be taken
+        back: it holds once everything was compared, which takes half a second at most.
+        """
+        self._limit = _Limit(may)
+
     @contextmanager
     def step(self) -> Iterator[None]:
         """A command as one step: nothing from before or behind gets into it. Compares everything, twice."""
@@ -123,16 +148,20 @@ class CorrectionSession:
             The journal cannot be written. Nothing is lost yet: the next call tries again.
         """
         with self._busy:
-            count = 0
+            count, limit = 0, self._limit
             try:
                 for step, ranges in self._notes.take().items():
                     count += self._recorder.record(ranges, partial(int, step))
                 if everything:
-                    count += self._recorder.record(self._recorder.everything, self._notes.step_now)
+                    record = self._recorder.record
+                    count += record(self._recorder.everything, self._notes.step_now, self._may_change)
+                    limit.holds = True
                 self._recorder.journal.flush()
             except OSError:
                 self._notes.add(self._recorder.everything)
                 raise
+            finally:
+                self._tell()
             return count
 
     def undo(self) -> Box | None:
@@ -185,8 +214,7 @@ class CorrectionSession:
         check_editable(array, self.facts.geometry.shape, self.facts.dtype)
         with self._busy:
             self.array = array
-            self._recorder.attach(array)
-        self.changed()
+            self._recorder.attach(array)  # the next comparison of everything finds what differs
 
     @property
     def is_modified(self) -> bool:
@@ -266,6 +294,21 @@ class CorrectionSession:
                 remove_folder(self.folder, self._session_lock)
             else:
                 self._session_lock.release()
+
+    def _may_change(
+        self, old: NDArray[Any], voxels: tuple[NDArray[np.int64], ...]
+    ) -> NDArray[np.bool_] | None:
+        limit = self._limit  # as it is now: what is painted once it was lifted stays
+        if limit.may is None or not limit.holds or self._notes.are_awaited:
+            return None
+        where = limit.may(old, voxels)
+        self._has_put_back |= where is not None and not where.all()
+        return where
+
+    def _tell(self) -> None:
+        has_put_back, self._has_put_back = self._has_put_back, False
+        if has_put_back and self.put_back is not None:
+            self.put_back()
 
     def _watch(self, on_failure: Callable[[Exception], None] | None) -> None:
         due = time.monotonic() + COMPARE_EVERY_S

@@ -189,7 +189,7 @@ def test_a_stroke_stays_inside_every_limit_and_is_one_step(correction):
     box = np.s_[1:4, 0:6, 2:9]
     atoms = [_painted(layer, box, layer[box] != 1, 1)]
     session.sync(everything=True)  # the session's thread may look in the middle of a stroke
-    assert correction.finish_stroke(layer, atoms)
+    assert correction.finish_stroke(layer, atoms, layer.__setitem__)
     session.end_step()
     expected = start.copy()
     for voxel in np.ndindex(SHAPE):
@@ -210,16 +210,18 @@ def test_a_stroke_stays_inside_every_limit_and_is_one_step(correction):
 
 
 def test_the_threshold_brush_is_a_disc_in_mm_within_its_range(correction):
-    grid, spacing = correction.grid, np.array(correction.grid.geometry.spacing)
+    spacing = np.array(correction.grid.geometry.spacing)
     limits = Limits(intensity=(90.0, 200.0), image=correction.image)
-    start = correction.session.array.copy()
-    points = [grid.from_patient(grid.geometry.index_to_world(at)) for at in ((2, 3, 2), (6, 3, 2))]
-    correction.apply(correction.dab(3, points, 1.6, 2, "all", limits))
+    start, layer = correction.session.array.copy(), correction.layer_data
+    box, indices = correction.dab(3, (2, 3, 2), (6, 3, 2), 1.6, 2, "all", limits)
+    assert (layer[indices] != 3).all()
+    layer[indices] = 3
     for i, j, k in np.ndindex(SHAPE):
         along = min(max(i, 2), 6)
         near = k == 2 and np.linalg.norm(((i - along), (j - 3)) * spacing[:2]) <= 1.6
         painted = near and 90 <= correction.image[i, j, k] <= 200
         assert correction.session.array[i, j, k] == (3 if painted else start[i, j, k])
+        assert not painted or all(one.start <= n < one.stop for n, one in zip((i, j, k), box, strict=True))
 
 
 def test_an_answer_changes_its_structures_alone_and_keeps_to_its_box():

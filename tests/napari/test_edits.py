@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from napari_medseg.editing.boxes import bounding_box
-from napari_medseg.editing.brush import paint
+from napari_medseg.editing.brush import near_way, paint
 from napari_medseg.editing.components import keep_component, remove_component, split_component
 from napari_medseg.editing.morphology import fill_holes, grow, shrink, smooth
 from napari_medseg.edits import Edit, allowed, copy_slice, merge_labels, swap_labels
@@ -257,6 +257,19 @@ def test_a_stroke_between_voxels_or_from_outside_is_the_same_every_time(labels, 
         may = (labels == 0) | (over == "all")
         after = _applied(labels, paint(labels, 5, points, radius, _SPACING, over=over))
         np.testing.assert_array_equal(after, np.where(near & may, 5, labels))
+
+
+@pytest.mark.parametrize("axis", [None, 1])
+@pytest.mark.parametrize("radius", [0.4, 2.2, 45.0])  # the last is too large to be kept
+def test_the_way_between_two_voxels_is_the_same_wherever_it_lies_and_however_often(radius, axis):
+    for start, end in (((3, 6, 2), (9, 6, 4)), ((-4, 6, 5), (2, 6, 7)), ((15, 6, 9), (9, 6, 7))) * 2:
+        box, near = near_way(start, end, radius, _SPACING, _SHAPE, axis=axis)
+        found = np.zeros(_SHAPE, bool)
+        found[box] = near
+        np.testing.assert_array_equal(found, _stroke_by_brute_force([start, end], radius, axis))
+    with pytest.raises(UsageError, match="several slices"):
+        near_way((3, 6, 2), (9, 7, 4), radius, _SPACING, _SHAPE, axis=1)
+    assert near_way((-200, 6, 2), (-199, 6, 2), radius, _SPACING, _SHAPE, axis=axis)[1].size == 0
 
 
 def test_a_threshold_brush_paints_the_range_with_its_ends_and_never_nan(labels):

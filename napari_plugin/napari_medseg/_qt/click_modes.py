@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +12,28 @@ from qtpy.QtCore import QObject, Signal
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.layer_link import LayerLink
 from napari_medseg.correction.limits import Limits
+from napari_medseg.correction.strokes import box_around
 from napari_medseg.correction.tools import Voxel
 from napari_medseg.editing.arguments import Over
+from napari_medseg.editing.boxes import Box
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
 _NAVIGATE = "pan_zoom"
 _CLICK_PIXELS = 3  # the mouse that moves farther drags the picture, as ever
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Brush:
+    """What `Correction.dab` asks for, other than the way, and the boxes that were painted in."""
+
+    label: int
+    radius: float
+    axis: int | None
+    over: Over
+    limits: Limits
+    boxes: list[Box] = field(default_factory=list)
 
 
 class CanvasMode(QObject):
@@ -59,14 +74,16 @@ class CanvasMode(QObject):
         """Drags paint within limits by a brush of napari's size; ``preserve_labels`` holds for it too."""
 
         def press(layer: Labels, event: Any) -> Iterator[None]:
-            with layer.block_history():  # one stroke for napari, too
-                points = [_own_point(layer, event)]
-                self._dab(layer, points, limits())
+            with self._link.within_limits(), layer.block_history():  # one stroke for napari, too
+                brush = self._taken_up(limits())
+                at = self._dab(layer, brush, None, event)
                 yield
                 while event.type == "mouse_move":
-                    points = [points[-1], _own_point(layer, event)]
-                    self._dab(layer, points, limits())
+                    at = self._dab(layer, brush, at, event)
                     yield
+                if brush.boxes:
+                    i, j, k = box_around(brush.boxes)
+                    self._link.correction.session.changed((i, j, k))
 
         self._begin(name, press, "circle")
         self._link.layer.mouse_pan = False
@@ -98,20 +115,35 @@ class CanvasMode(QObject):
         layer.cursor = cursor
         self.changed.emit(name)
 
-    def _dab(self, layer: Labels, points: list[Any], limits: Limits) -> None:
-        link = self._link
-        correction, displayed = link.correction, link.displayed
-        radius = layer.brush_size / 2 * min(correction.grid.scale[n] for n in displayed)
-        is_ball = layer.n_edit_dimensions == 3 and not correction.grid.geometry.is_2d
-        label = int(layer.selected_label)
-        over: Over = "background" if layer.preserve_labels and label else "all"
-        edit = correction.dab(label, points, radius, None if is_ball else link.place.axis, over, limits)
-        changed = edit.values != correction.session.array[edit.box]
-        if not changed.any():
-            return
-        # Through napari, which draws the changed part alone and tells of it.
-        indices = tuple(n + part.start for n, part in zip(np.nonzero(changed), edit.box, strict=True))
-        layer.data_setitem(correction.grid.layer_indices(indices), label)
+    def _taken_up(self, limits: Limits) -> _Brush:
+        """The brush as it is when a stroke begins, and stays until its end."""
+        link, layer = self._link, self._link.layer
+        grid, label = link.correction.grid, int(layer.selected_label)
+        is_ball = layer.n_edit_dimensions == 3 and not grid.geometry.is_2d
+        return _Brush(
+            label,
+            layer.brush_size / 2 * min(grid.scale[n] for n in link.displayed),
+            None if is_ball else link.place.axis,
+            "background" if layer.preserve_labels and label else "all",
+            limits,
+        )
+
+    def _dab(self, layer: Labels, brush: _Brush, last: Voxel | None, event: Any) -> Voxel:
+        """Paint from the last voxel, None for the first dab, to where the mouse is, which is returned."""
+        correction = self._link.correction
+        at = correction.grid.voxel(event.position[-layer.ndim :])
+        if at == last:
+            return at
+        if last is None or (brush.axis is not None and last[brush.axis] != at[brush.axis]):
+            last = at  # the wheel may show another slice in the middle of a stroke
+        box, voxels = correction.dab(
+            brush.label, last, at, brush.radius, brush.axis, brush.over, brush.limits
+        )
+        if len(voxels[0]):
+            brush.boxes.append(box)
+            # Through napari, which draws the changed part alone and tells of it.
+            layer.data_setitem(voxels, brush.label)
+        return at
 
 
 def _own_point(layer: Labels, event: Any) -> Any:

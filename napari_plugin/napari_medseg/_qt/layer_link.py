@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from medseg import UsageError
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.layer_sessions import session_of, set_session
+from napari_medseg._qt.shortcuts import bind, unbind
+from napari_medseg._qt.watched_layer import WatchedLayer, other_views
 from napari_medseg.correction.correcting import Correction, Place
+from napari_medseg.correction.limits import Limits
 
 if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.viewer import Viewer
 
+_LOOK_EVERY_MS = 1000
+
 
 class LayerLink(QObject):
-    """Listens to a layer while it is corrected.
+    """Listens to a layer while it is corrected, and to layers on its memory in other views.
 
-    napari's undo and redo and writes to the array announce nothing: the session's own thread finds them.
+    napari's undo and redo and writes to the array announce nothing: the session's own thread finds them, and
+    keeps them to the limits.
 
     ``edited`` is emitted after changes that came by the layer or by undo, ``failed`` with an error.
     """
 
     edited = Signal()
     failed = Signal(object)
+    _put_back = Signal()
 
     def __init__(
         self, viewer: Viewer, layer: Labels, correction: Correction, parent: QObject | None = None
@@ -36,7 +43,7 @@ class LayerLink(QObject):
         self.layer, self.correction = layer, correction
         self._viewer = viewer
         self.is_over = False
-        self._strokes: list[list[Any]] = []
+        self._is_due = False
         if layer.data is not correction.layer_data and not np.shares_memory(
             layer.data, correction.session.array
         ):
@@ -44,28 +51,59 @@ class LayerLink(QObject):
         self._before = session_of(layer)
         set_session(layer, correction.session)
         self._made = Connections(self)
-        self._made.add(layer.events.labels_update, self._painted)
-        self._made.add(layer.events.paint, self._stroke_ended)
+        self._own = WatchedLayer(viewer, layer, correction, self._finish_soon, self)
+        self._others: dict[int, WatchedLayer] = {}
         self._made.add(layer.events.data, self._replaced)
         self._made.add(viewer.dims.events.current_step, self._visit)
-        # Before napari's own: its first dab belongs to the stroke already.
-        layer.mouse_drag_callbacks.insert(0, self._press)
+        # The session's thread tells of it.
+        self._put_back.connect(self._show_put_back, Qt.ConnectionType.QueuedConnection)
+        correction.session.put_back = self._put_back.emit
+        self._timer = QTimer(self)
+        self._timer.setInterval(_LOOK_EVERY_MS)
+        self._timer.timeout.connect(self.join_views)
+        self._timer.start()
+        self.join_views()
         self._visit()
 
     def end(self) -> None:
         """Stop listening, and let the layer be painted on as before."""
         self.is_over = True
+        self._timer.stop()
+        self.correction.limits = Limits()
+        self.correction.session.put_back = None
         self.layer.editable = True
         self._made.drop()
-        if self._press in self.layer.mouse_drag_callbacks:
-            self.layer.mouse_drag_callbacks.remove(self._press)
+        self._own.drop()
+        for key in list(self._others):
+            self._part(key)
         set_session(self.layer, self._before)  # a session that was borrowed is still its owner's
+
+    def join_views(self) -> None:
+        """Make strokes in other views steps within the limits, too, and undo there the session's."""
+        found = {
+            id(layer): (view, layer) for view, layer in other_views(self.layer, self.correction.session.array)
+        }
+        for key in self._others.keys() - found.keys():
+            self._part(key)
+        for key in found.keys() - self._others.keys():
+            view, layer = found[key]
+            self._others[key] = WatchedLayer(view, layer, self.correction, self._finish_soon, self)
+            bind(layer, {"undo": self._undo_elsewhere, "redo": self._redo_elsewhere})
+
+    def refresh(self) -> None:
+        """Draw the layer anew in all views."""
+        self.layer.refresh()
+        for other in self._others.values():
+            other.layer.refresh()
+
+    def within_limits(self) -> AbstractContextManager[None]:
+        """Strokes that end in here keep to the limits by themselves: nobody needs to look at them."""
+        return self._own.within_limits()
 
     @property
     def displayed(self) -> tuple[int, ...]:
         """The layer's axes that are on show."""
-        ahead = self._viewer.dims.ndim - self.layer.ndim  # a window may have more axes than the layer
-        return tuple(n - ahead for n in self._viewer.dims.displayed if n >= ahead)
+        return self._own.displayed
 
     @property
     def place(self) -> Place:
@@ -95,34 +133,44 @@ class LayerLink(QObject):
             self.failed.emit(error)
             return
         if box is not None:
-            self.layer.refresh()
+            self.refresh()
         self.edited.emit()
 
-    def _press(self, _layer: Labels, event: Any) -> Iterator[None]:
-        self.correction.session.begin_step()
-        yield
-        while event.type == "mouse_move":
-            yield
-        QTimer.singleShot(0, self._finish)
+    def _undo_elsewhere(self) -> None:
+        if self.layer.editable:  # else a tool is at work on it
+            self.undo()
 
-    def _painted(self, event: Any) -> None:
-        self.correction.painted(event.offset, event.data.shape, self.displayed)
+    def _redo_elsewhere(self) -> None:
+        if self.layer.editable:
+            self.redo()
 
-    def _stroke_ended(self, event: Any) -> None:
+    def _part(self, key: int) -> None:
+        other = self._others.pop(key)
+        other.drop()
+        unbind(other.layer)
+
+    def _finish_soon(self) -> None:
         # napari tells of a stroke before the last of it is written: what it did is looked at afterwards.
-        self._strokes.append(list(event.value))
-        QTimer.singleShot(0, self._finish)
+        if not self._is_due:
+            self._is_due = True
+            QTimer.singleShot(0, self._finish)
 
     def _finish(self) -> None:
         """Keep the strokes that have ended to the limits, and end the step that they are."""
-        if self.is_over:
-            return
-        strokes, self._strokes = self._strokes, []
-        taken_back = [self.correction.finish_stroke(self.layer.data, atoms) for atoms in strokes]
-        if any(taken_back):
-            self.layer.refresh()
-        self.correction.session.end_step()
-        self.edited.emit()
+        if not self.is_over:
+            layers = (self._own, *self._others.values())
+            taken_back = [one for one in layers if one.keep_strokes()]  # and drawn anew
+            for one in layers if taken_back else ():
+                if taken_back != [one]:
+                    one.layer.refresh()
+            self.correction.session.end_step()
+            self.edited.emit()
+        self._is_due = False  # what was taken back is told of as a stroke, too
+
+    def _show_put_back(self) -> None:
+        if not self.is_over:
+            self.refresh()
+            self.edited.emit()
 
     def _replaced(self) -> None:
         """Somebody gave the layer other data: it becomes the session's, or goes again."""

@@ -68,7 +68,7 @@ class ToolRunner(QObject):
         self._unlock()
         edit, reason = result
         changed, title = self._link.correction.apply(edit), self._title
-        self._link.layer.refresh()
+        self._link.refresh()
         what = f"{counted(changed, 'voxel')} changed." if changed else f"no change. {reason}".strip()
         self.done.emit(f"{title}: {what}")
         if self._then is not None:

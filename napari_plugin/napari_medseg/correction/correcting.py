@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from medseg.io.files import stem
 from napari_medseg._writer import labels_to_save
 from napari_medseg.correction.limits import Limits
 from napari_medseg.correction.strokes import before_stroke, stroke_box
-from napari_medseg.correction.tools import Extent, Job
-from napari_medseg.editing.arguments import Over, check_call
-from napari_medseg.editing.brush import near_stroke
+from napari_medseg.correction.tools import Extent, Job, Voxel
+from napari_medseg.editing.arguments import Over
+from napari_medseg.editing.boxes import Box
+from napari_medseg.editing.brush import near_way
 from napari_medseg.edits import Edit
 from napari_medseg.layers import METADATA_KEY, LayerGrid
 from napari_medseg.recovery.scan_checksum import scan_checksum
@@ -27,6 +28,7 @@ from napari_medseg.session import CorrectionSession
 
 Options = Mapping[str, Any]
 Point = Sequence[float] | NDArray[Any]  # layer coordinates
+Put = Callable[[tuple[NDArray[np.int64], ...], NDArray[Any]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,6 @@ class Correction:
         Between the layer and the array.
     image
         The scan (I, J, K) on the same grid, or None.
-    limits
-        Where edits are kept to, those of napari's own tools too.
     seen
         Slices that were on show since the start: (axis, index).
     """
@@ -62,9 +62,19 @@ class Correction:
         self.session = session
         self.grid = LayerGrid(session.facts.geometry)
         self.image = image
-        self.limits = Limits()
+        self._limits = Limits()
         self.seen: set[tuple[int, int]] = set()
         self._spacing = session.facts.geometry.spacing  # asked for at every move of the mouse
+
+    @property
+    def limits(self) -> Limits:
+        """Where edits are kept to: those of our tools and of napari's, and what anybody else writes."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self.session.keep_to(None if limits.is_open else limits.where)
 
     @property
     def layer_data(self) -> NDArray[Any]:
@@ -96,13 +106,14 @@ class Correction:
     def dab(
         self,
         label: int,
-        points: Sequence[Point],
+        start: Voxel,
+        end: Voxel,
         radius: float,
         axis: int | None,
         over: Over,
         limits: Limits,
-    ) -> Edit:
-        """The brush from one point in layer coordinates to the next, as an edit.
+    ) -> tuple[Box, tuple[NDArray[np.int64], ...]]:
+        """What the brush changes on its straight way from one voxel to the next.
 
         Parameters
         ----------
@@ -112,30 +123,30 @@ class Correction:
             The array axis across which the brush is a disc; None for a ball.
         limits
             Where it may paint: an intensity range makes it a threshold brush.
+
+        Returns
+        -------
+        box
+            Of the array, around the brush.
+        indices
+            Of the voxels there that are to get the label and do not have it: (N,) along each axis of the
+            layer's data.
         """
         array = self.session.array
-        check_call(array, ids=(label,), over=over, axis=axis)
-        stroke = [self.grid.voxel(point) for point in points]
-        box, near = near_stroke(stroke, radius, self._spacing, array.shape, axis=axis)
+        box, near = near_way(start, end, radius, self._spacing, array.shape, axis=axis)
         now = array[box]
+        changes = near & (now != label)
+        if over == "background":
+            changes &= now == 0
         where = limits.where(now, box)
         if where is not None:
-            near &= where
-        if over == "background":
-            near &= now == 0
-        return Edit(box, np.where(near, np.asarray(label, now.dtype), now))
+            changes &= where
+        # Of a flat array `nonzero` is several times as quick: it is asked at every move of the mouse.
+        found = np.unravel_index(changes.ravel().nonzero()[0], changes.shape)
+        indices = [n + part.start for n, part in zip(found, box, strict=True)]
+        return box, self.grid.layer_indices(indices)
 
-    def painted(self, offset: Sequence[int], shape: Sequence[int], displayed: Sequence[int]) -> None:
-        """A layer drew a part of its picture anew: ``offset`` and ``shape`` along its displayed axes.
-
-        Along the others it may be anywhere: a brush may reach into several slices.
-        """
-        box = [slice(0, size) for size in self.grid.layer_shape]
-        for axis, first, size in zip(displayed, offset, shape, strict=False):
-            box[axis] = slice(int(first), int(first) + int(size))
-        self.session.changed(self.grid.array_box(box))
-
-    def finish_stroke(self, layer_data: NDArray[Any], atoms: Sequence[Any]) -> bool:
+    def finish_stroke(self, layer_data: NDArray[Any], atoms: Sequence[Any], put: Put) -> bool:
         """A stroke of napari's own tools has ended; what it painted outside of the limits is taken back.
 
         Parameters
@@ -144,6 +155,8 @@ class Correction:
             The layer's data.
         atoms
             The value of its `paint` event.
+        put
+            Called with what to write into the layer's data: indices (N,) along its axes, and values (N,).
 
         Returns
         -------
@@ -154,12 +167,17 @@ class Correction:
         box = self.grid.array_box(layer_box)
         taken_back = False
         if not self.limits.is_open:
-            before = before_stroke(layer_data, atoms, layer_box)
+            before = self._array_of(before_stroke(layer_data, atoms, layer_box))
             part = self._array_of(layer_data[layer_box])
-            kept = self.limits.kept_within(self._array_of(before), part, box)
-            taken_back = bool(np.any(kept != part))
-            self.session.array[box] = kept
-        self.session.changed(box)
+            where = self.limits.where(before, box)
+            outside = part != before
+            if where is not None:
+                outside &= ~where
+            indices = [n + along.start for n, along in zip(outside.nonzero(), box, strict=True)]
+            taken_back = len(indices[0]) > 0
+            if taken_back:
+                put(self.grid.layer_indices(indices), before[outside])
+        self.session.changed(box)  # last, so that all of the stroke is in the note
         return taken_back
 
     def apply(self, edit: Edit) -> int:

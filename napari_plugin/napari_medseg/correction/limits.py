@@ -12,6 +12,8 @@ from medseg import UsageError
 from napari_medseg.editing.boxes import Box, Labels, Mask
 from napari_medseg.edits import allowed
 
+Voxels = tuple[NDArray[np.int64], ...]  # indices (N,) along i, j and k
+
 _EVERYTHING: Box = (slice(None), slice(None), slice(None))
 
 
@@ -45,13 +47,15 @@ class Limits:
         """Whether every voxel may change."""
         return self.inside_label is None and self.intensity is None and self.region is None
 
-    def where(self, labels: Labels, box: Box = _EVERYTHING) -> Mask | None:
-        """Which voxels of ``box`` may change, None where all may.
+    def where(self, labels: Labels, box: Box | Voxels = _EVERYTHING) -> Mask | None:
+        """Which voxels may change, None where all may.
 
         Parameters
         ----------
         labels
-            The ids there, of the box's shape: before the edit.
+            The ids there before the edit, of the box's shape or (N,).
+        box
+            The part of the array that is asked about, or N voxels of it.
         """
         return allowed(
             labels,
@@ -60,8 +64,3 @@ class Limits:
             intensity=self.intensity,
             region=None if self.region is None else np.asarray(self.region[box] != 0),
         )
-
-    def kept_within(self, before: Labels, after: Labels, box: Box) -> Labels:
-        """What a box becomes that was painted everywhere: ``after`` where allowed, else ``before``."""
-        where = self.where(before, box)
-        return after if where is None else np.where(where, after, before)

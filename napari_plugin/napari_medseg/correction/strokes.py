@@ -18,7 +18,11 @@ LayerBox = tuple[slice, ...]
 
 def stroke_box(atoms: Sequence[Any]) -> LayerBox:
     """The smallest box of the layer's data that holds all edits of a stroke; at least one."""
-    boxes = [_box(atom) for atom in atoms]
+    return box_around([_box(atom) for atom in atoms])
+
+
+def box_around(boxes: Sequence[LayerBox]) -> LayerBox:
+    """The smallest box that holds boxes, of which there is at least one."""
     return tuple(
         slice(min(part.start for part in parts), max(part.stop for part in parts))
         for parts in zip(*boxes, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from napari_medseg.edits import Edit, allowed, edit_of
 Point = tuple[float, float, float]
 Triple = tuple[int, int, int]
 Ranges = tuple[range, range, range]
+Sides = tuple[slice | range, slice | range, slice | range]
 
 _ROUNDING = 1e-6  # relative: a spacing's last digits must not decide whether a voxel at the rim counts
 _KEPT_VOXELS = 1 << 16  # a ball of 40 voxels across; 64 such masks are 4 MB
@@ -82,8 +83,6 @@ def near_stroke(
 ) -> tuple[Box, Mask]:
     """The voxels within ``radius`` mm of a stroke, as a box of the array and a mask (bool) of its shape.
 
-    The time it takes depends on the brush and the stroke alone: a window asks at every move of the mouse.
-
     Parameters
     ----------
     points
@@ -106,18 +105,13 @@ def near_stroke(
                 f"the stroke runs through several slices of axis {axis}: a disc needs one, a ball none"
             )
         points = [_with(point, axis, nearest[0][axis]) for point in points]
-    i, j, k = [0 if n == axis else math.ceil(radius / size) for n, size in enumerate(spacing)]
-    reach = (i, j, k)
-    whole = _around(nearest, reach)
-    box = _cut(whole, shape)
-    if len(points) <= 2:
-        near = _segment(points, radius, spacing, whole, box).copy()
-    else:
-        near = np.zeros([part.stop - part.start for part in box], np.bool_)
-        for n in range(len(points) - 1):
-            whole = _around(nearest[n : n + 2], reach)
-            part = _cut(whole, shape)
-            near[_within(part, box)] |= _segment(points[n : n + 2], radius, spacing, whole, part)
+    reach = _reach(radius, spacing, axis)
+    box = _cut(_around(nearest, reach), shape)
+    near = np.zeros([part.stop - part.start for part in box], np.bool_)
+    for n in range(max(len(points) - 1, 1)):
+        ends = points[n : n + 2]
+        part = _cut(_around(nearest[n : n + 2], reach), shape)
+        near[_within(part, box)] |= _near_segment(ends[0], ends[-1], radius, spacing, part)
     for point, voxel in zip(points, nearest, strict=True):
         if point == voxel:  # it is at no distance
             continue
@@ -125,6 +119,44 @@ def near_stroke(
             i, j, k = (at - part.start for at, part in zip(voxel, box, strict=True))
             near[i, j, k] = True
     return box, near
+
+
+def near_way(
+    start: Triple,
+    end: Triple,
+    radius: float,
+    spacing: Spacing,
+    shape: Sequence[int],
+    *,
+    axis: int | None = None,
+) -> tuple[Box, Mask]:
+    """As `near_stroke` for the straight way between two voxels; the mask is not to be written to.
+
+    A window asks at every move of the mouse, and a hand moves by few voxels: masks of short ways are kept.
+    The
+    time it takes depends on the brush and the way alone.
+
+    Parameters
+    ----------
+    start, end
+        Voxels (i, j, k), in the array or not.
+    radius, spacing, shape, axis
+        As in `near_stroke`.
+
+    Raises
+    ------
+    medseg.UsageError
+        As `paint`.
+    """
+    way = end[0] - start[0], end[1] - start[1], end[2] - start[2]
+    kept = _footprint(way, radius, spacing, axis)
+    if kept is None:
+        return near_stroke((start, end), radius, spacing, shape, axis=axis)
+    (i, j, k), mask = kept
+    i, j, k = i + start[0], j + start[1], k + start[2]
+    whole = range(i, i + mask.shape[0]), range(j, j + mask.shape[1]), range(k, k + mask.shape[2])
+    box = _cut(whole, shape)
+    return box, mask[_within(box, whole)]
 
 
 def _points(stroke: ArrayLike) -> list[Point]:
@@ -138,29 +170,30 @@ def _points(stroke: ArrayLike) -> list[Point]:
     return [(i, j, k) for i, j, k in points.tolist()]
 
 
-def _segment(points: Sequence[Point], radius: float, spacing: Spacing, whole: Ranges, part: Box) -> Mask:
-    """Which voxels of ``part`` are within ``radius`` mm of the way from the first point to the last.
+@lru_cache(maxsize=64)
+def _footprint(way: Triple, radius: float, spacing: Spacing, axis: int | None) -> tuple[Triple, Mask] | None:
+    """Where the box of `near_way` begins, and its mask, from voxel (0, 0, 0) to ``way`` in an endless array.
 
-    ``part`` is what of ``whole``, the box around all such voxels, lies in the array.
+    None for what is too large to be kept, and for a disc that leaves its slice.
     """
-    if math.prod(map(len, whole)) > _KEPT_VOXELS:  # also a drag that ends far outside of the array
-        i, j, k = (range(along.start, along.stop) for along in part)
-        return _near_segment(points[0], points[-1], radius, spacing, (i, j, k))
-    start, end = _moved(points[0], whole), _moved(points[-1], whole)
-    i, j, k = whole
-    return _kept_segment(start, end, radius, spacing, (len(i), len(j), len(k)))[_within(part, whole)]
-
-
-@lru_cache(maxsize=64)  # a hand moves by few voxels: the same short ways come again and again
-def _kept_segment(start: Point, end: Point, radius: float, spacing: Spacing, shape: Triple) -> Mask:
-    """As `_near_segment` for a box that begins at 0; not to be written to."""
-    i, j, k = map(range, shape)
-    mask = _near_segment(start, end, radius, spacing, (i, j, k))
+    check_length("radius", radius, spacing)
+    reach = _reach(radius, spacing, axis)
+    size = math.prod(abs(step) + 2 * wide + 1 for step, wide in zip(way, reach, strict=True))
+    if size > _KEPT_VOXELS or (axis is not None and way[axis]):
+        return None
+    i, j, k = _around([(0, 0, 0), way], reach)
+    mask = _near_segment((0, 0, 0), way, radius, spacing, (i, j, k))
     mask.setflags(write=False)
-    return mask
+    return (i.start, j.start, k.start), mask
 
 
-def _near_segment(start: Point, end: Point, radius: float, spacing: Spacing, box: Ranges) -> Mask:
+def _reach(radius: float, spacing: Spacing, axis: int | None) -> Triple:
+    """How many voxels a brush reaches along each axis."""
+    i, j, k = [0 if n == axis else math.ceil(radius / size) for n, size in enumerate(spacing)]
+    return i, j, k
+
+
+def _near_segment(start: Point, end: Point, radius: float, spacing: Spacing, box: Sides) -> Mask:
     """Which voxels of a box are within ``radius`` mm of the straight way from one index to another.
 
     With ``away`` from the start, ``way`` to the end and ``share = away . way / |way|^2`` cut to 0 ... 1, the
@@ -191,12 +224,6 @@ def _nearest(point: Point) -> Triple:
     return math.floor(i + 0.5), math.floor(j + 0.5), math.floor(k + 0.5)
 
 
-def _moved(point: Point, box: Ranges) -> Point:
-    """A point counted from where a box begins."""
-    i, j, k = [at - along.start for at, along in zip(point, box, strict=True)]
-    return i, j, k
-
-
 def _with(point: Point, axis: int, at: int) -> Point:
     """The point moved along an axis."""
     if point[axis] == at:
@@ -216,15 +243,20 @@ def _around(voxels: Sequence[Triple], reach: Triple) -> Ranges:
 
 def _cut(whole: Ranges, shape: Sequence[int]) -> Box:
     """What of a box lies in an array."""
-    parts = []
-    for along, size in zip(whole, shape, strict=True):
-        first = min(max(along.start, 0), size)
-        parts.append(slice(first, max(min(along.stop, size), first)))
-    i, j, k = parts
-    return i, j, k
+    (a, b, c), (i, j, k) = whole, shape
+    return _part(a, i), _part(b, j), _part(c, k)
 
 
-def _within(inner: Box, outer: Iterable[slice | range]) -> Box:
+def _part(along: range, size: int) -> slice:
+    first = min(max(along.start, 0), size)
+    return slice(first, max(min(along.stop, size), first))
+
+
+def _within(inner: Box, outer: Sides) -> Box:
     """A box of the array, counted from where a box around it begins."""
-    i, j, k = [slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)]
-    return i, j, k
+    (a, b, c), (i, j, k) = inner, outer
+    return (
+        slice(a.start - i.start, a.stop - i.start),
+        slice(b.start - j.start, b.stop - j.start),
+        slice(c.start - k.start, c.stop - k.start),
+    )

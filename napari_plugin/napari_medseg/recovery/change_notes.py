@@ -39,6 +39,12 @@ class ChangeNotes:
             taken, self._noted = self._noted, {}
         return taken
 
+    @property
+    def are_awaited(self) -> bool:
+        """Whether somebody who tells of changes may have made one that no note taken so far is of."""
+        with self._lock:
+            return self._begun or bool(self._noted)
+
     def begin(self) -> None:
         """A step begins."""
         with self._lock:

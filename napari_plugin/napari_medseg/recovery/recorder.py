@@ -28,6 +28,9 @@ from napari_medseg.recovery.history import History, WorkClock
 from napari_medseg.recovery.journal import REDO, UNDO, Journal, edit_body, labels_body, mark_body, saved_body
 from napari_medseg.recovery.session_files import SessionFacts, labels_to_json
 
+# Of N voxels: their ids before, and their indices along i, j and k. Which may change, None for all.
+MayChange = Callable[[NDArray[Any], tuple[NDArray[np.int64], ...]], NDArray[np.bool_] | None]
+
 _LARGEST_RECORD = 1 << 20  # voxels; a larger edit is several records of one step
 
 
@@ -69,16 +72,19 @@ class Recorder:
         """Watch another array of the same shape and type."""
         self._live = in_memory_order(array, self.facts.order)
 
-    def record(self, ranges: Ranges, step: Callable[[], int]) -> int:
+    def record(self, ranges: Ranges, step: Callable[[], int], may: MayChange | None = None) -> int:
         """Write what differs within ranges to the journal; returns how many voxels.
 
         ``step`` is asked for the number of the step once a difference is found. Each differing voxel is read
-        once: that value is recorded, and is what the next comparison is with.
+        once: that value is recorded, and is what the next comparison is with. Voxels that ``may`` not change
+        become in the array what they were, and are no difference.
         """
         parts: list[Difference] = []
         waiting = count = 0
         for block in blocks(ranges):
             part = difference(self.shadow, self._live, block)
+            if part is not None and may is not None:
+                part = self._put_back(part, may)
             if part is None:
                 continue
             parts.append(part)
@@ -118,6 +124,17 @@ class Recorder:
         self.journal.append(saved_body(position, time.time()))
         self.journal.flush()
         self.saved = position
+
+    def _put_back(self, found: Difference, may: MayChange) -> Difference | None:
+        """What of a difference stays; the rest is taken out of the array."""
+        places = np.unravel_index(found.indices, self.shadow.shape)
+        where = may(found.old, places[::-1] if self.facts.order == "F" else places)
+        if where is None or where.all():
+            return found
+        put(self._live, found.indices[~where], found.old[~where])
+        if not where.any():
+            return None
+        return Difference(found.indices[where], found.old[where], found.new[where])
 
     def _append(self, edit: Difference, step: int) -> int:
         now = time.time()
