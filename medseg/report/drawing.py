@@ -60,7 +60,7 @@ def axes_inches(figure: Figure, left: float, top: float, width: float, height: f
 def display_window(volume: Volume) -> tuple[float, float]:
     """Intensities shown as black and white: soft tissue for CT, else percentiles 0.5 and 99.5."""
     data = volume.data[0]
-    sample = data.ravel()[:: max(1, data.size // 500_000)]
+    sample = data.ravel(order="K")[:: max(1, data.size // 500_000)]
     sample = sample[np.isfinite(sample)]
     if sample.size == 0:
         return 0.0, 1.0

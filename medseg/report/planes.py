@@ -79,7 +79,8 @@ def plane_view(data: NDArray[Any], geometry: Geometry, plane: Plane, index: int)
         raise ValueError(f"array of shape {data.shape} on a grid of {geometry.shape}")
     _, row_world, column_world = _WORLD_AXES[plane]
     rows, columns = (geometry.closest_world_axes.index(world) for world in (row_world, column_world))
-    pixels = data.take(index, axis=normal_axis(geometry, plane))
+    # Not data.take, which copies the whole array where the last index is not the fastest.
+    pixels = np.moveaxis(data, normal_axis(geometry, plane), 0)[index]
     if rows > columns:
         pixels = pixels.T
     flips = tuple(n for n, axis in enumerate((rows, columns)) if _runs_to_positive(geometry, axis))

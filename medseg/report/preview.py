@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from medseg.io.files import stem
 from medseg.labels import Label
@@ -26,7 +22,7 @@ from medseg.report.drawing import (
     write,
 )
 from medseg.report.legend import Legend, shortened
-from medseg.report.planes import PlaneView, largest_section, normal_axis, plane_view, planes_worth_showing
+from medseg.report.panes import Pane, panes
 from medseg.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
@@ -35,14 +31,6 @@ if TYPE_CHECKING:
 _MARGIN, _GAP, _TITLE = 0.15, 0.08, 0.45  # inches
 _PAGE_WIDTH, _PANES_HEIGHT = 10.0, 5.5
 _MIN_WIDTH = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Pane:
-    """One slice of the scan and of the labels, and how large it is in the patient."""
-
-    image: PlaneView
-    labels: NDArray[np.unsignedinteger]
 
 
 def preview_png(
@@ -75,41 +63,12 @@ def preview_png(
         )
     measured = measure(labelmap) if measurements is None else measurements
     present = sorted((m for m in measured if m.voxels), key=lambda m: m.voxels, reverse=True)
-    panes = _panes(volume, labelmap, present[0].id if present else None)
+    shown = panes(volume, labelmap, present[0].id if present else None)
     entries = _entries(present, labelmap)
     if title is None:
         title = stem(volume.source.paths[0]) if volume.source.paths else ""
-    figure = _draw(panes, entries, volume, labelmap, title)
+    figure = _draw(shown, entries, volume, labelmap, title)
     return save_png(figure, path)
-
-
-def _panes(volume: Volume, labelmap: LabelMap, largest: int | None) -> list[_Pane]:
-    geometry = labelmap.geometry
-    mask = labelmap.data == largest if largest is not None else np.zeros(geometry.shape, bool)
-    panes = []
-    for plane in planes_worth_showing(geometry):
-        index = largest_section(mask, normal_axis(geometry, plane))
-        image = plane_view(volume.data[0], geometry, plane, index)
-        panes.append(_close_up(_Pane(image, plane_view(labelmap.data, geometry, plane, index).pixels)))
-    return panes
-
-
-def _close_up(pane: _Pane) -> _Pane:
-    """The part round the labels, three times their size, where they would be small in the whole slice."""
-    shape = pane.labels.shape
-    marked = [np.flatnonzero((pane.labels > 0).any(axis=axis)) for axis in (1, 0)]
-    if not marked[0].size or max((m[-1] + 1 - m[0]) / n for m, n in zip(marked, shape, strict=True)) > 1 / 3:
-        return pane
-    width_mm, height_mm = pane.image.extents_mm
-    pixel_mm = (height_mm / shape[0], width_mm / shape[1])
-    half_mm = 1.5 * max((m[-1] + 1 - m[0]) * mm for m, mm in zip(marked, pixel_mm, strict=True))
-    window = []
-    for m, n, mm in zip(marked, shape, pixel_mm, strict=True):
-        middle, half = (m[0] + m[-1] + 1) / 2, half_mm / mm
-        window.append(slice(max(0, round(middle - half)), min(n, round(middle + half))))
-    pixels = pane.image.pixels[tuple(window)]
-    extents = (pixels.shape[1] * pixel_mm[1], pixels.shape[0] * pixel_mm[0])
-    return _Pane(PlaneView(pixels, extents, pane.image.letters), pane.labels[tuple(window)])
 
 
 def _entries(present: Sequence[Measurement], labelmap: LabelMap) -> list[tuple[Label, str]]:
@@ -131,15 +90,15 @@ def _readable(number: float) -> str:
 
 
 def _draw(
-    panes: Sequence[_Pane],
+    shown: Sequence[Pane],
     entries: Sequence[tuple[Label, str]],
     volume: Volume,
     labelmap: LabelMap,
     title: str,
 ) -> Figure:
     # One scale for all panes, in inches per mm: as large as page and height allow.
-    widths, heights = zip(*(pane.image.extents_mm for pane in panes), strict=True)
-    gaps = _GAP * (len(panes) - 1)
+    widths, heights = zip(*(pane.image.extents_mm for pane in shown), strict=True)
+    gaps = _GAP * (len(shown) - 1)
     scale = min((_PAGE_WIDTH - 2 * _MARGIN - gaps) / sum(widths), _PANES_HEIGHT / max(heights))
     page_width = max(sum(widths) * scale + gaps + 2 * _MARGIN, _MIN_WIDTH)
     text_width, panes_height = page_width - 2 * _MARGIN, max(heights) * scale
@@ -149,7 +108,7 @@ def _draw(
     write(header, 0, 0.45, shortened(title, int(text_width / 0.11)), size=12, weight="bold", va="center")
     window = display_window(volume)
     left = (page_width - sum(widths) * scale - gaps) / 2
-    for n, pane in enumerate(panes):
+    for n, pane in enumerate(shown):
         width, height = widths[n] * scale, heights[n] * scale
         axes = axes_inches(figure, left, _TITLE + (panes_height - height) / 2, width, height)
         draw_slice(axes, pane.image, window)

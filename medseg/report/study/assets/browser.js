@@ -95,7 +95,7 @@ async function startBrowser(place) {
     labelChoice('of label', 0, (value) => { state.label = Number(value); find({ keepPage: state.sort !== 'value' }); })] : [];
 
   place.append(
-    html('div', { class: 'controls', role: 'search', 'aria-label': 'Find cases' }, html('label', { class: 'wide' }, 'Search case ids', search),
+    html('div', { class: 'controls', role: 'search', 'aria-label': 'Find cases' }, field('Search case ids', search, 'wide'),
       present.length > 1 ? statusFilter : null, codes.length ? reasonFilter : null, ...groupFilters),
     html('div', { class: 'controls' }, sorting, reversing, ...values, html('div', { class: 'together', role: 'group', 'aria-label': 'View' }, ...views)),
     found, list, pager);

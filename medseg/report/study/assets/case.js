@@ -4,10 +4,6 @@ async function caseContent(n) {
   const { index } = browsed;
   const reasons = index.reasonPlaces[n].map((place) => index.reasons[place]);
   const columns = await Promise.all(study.columns.map(({ name }) => caseColumn(name)));
-  const values = await Promise.all(study.labels.map((_, label) => (
-    Promise.all(study.measures.map((_measure, measure) => valueColumn(label, measure))))));
-  const rows = study.labels.map((name, label) => [name, ...values[label].map((column) => column[n])])
-    .filter((row) => row.slice(1).some((value) => !Number.isNaN(value)));
   const facts = [['Verdict', verdictMark(study.statuses[index.statuses[n]])],
     ...(study.hasScores ? [[study.scoreName, spelled(index.scores[n])]] : []),
     ...columns.map((column) => [column.name, spelled(column.at(n))])];
@@ -19,9 +15,18 @@ async function caseContent(n) {
       html('div', {}, html('h3', {}, 'Case'),
         html('dl', { class: 'facts' }, ...facts.flatMap(([name, value]) => [html('dt', { dir: 'auto' }, name), html('dd', { dir: 'auto' }, value)]))),
       html('div', {}, html('h3', {}, 'Measurements'),
-        rows.length ? table('Values of each label', ['Label', ...study.measures.map(({ heading }) => heading)], rows)
-          : html('p', {}, 'Nothing was measured.'))),
+        html('div', { class: 'values', 'aria-busy': 'true' }, html('p', {}, 'Unpacking …')))),
   ].filter(Boolean);
+}
+
+// In a large study the first case that is opened waits for the values of all to be unpacked.
+async function measurements(n) {
+  const values = await Promise.all(study.labels.map((_, label) => (
+    Promise.all(study.measures.map((_measure, measure) => valueColumn(label, measure))))));
+  const rows = study.labels.map((name, label) => [name, ...values[label].map((column) => column[n])])
+    .filter((row) => row.slice(1).some((value) => !Number.isNaN(value)));
+  return rows.length ? table('Values of each label', ['Label', ...study.measures.map(({ heading }) => heading)], rows)
+    : html('p', {}, 'Nothing was measured.');
 }
 
 let openedCase = -1;
@@ -31,9 +36,9 @@ async function openCase(n) {
   openedCase = n;
   const content = await caseContent(n);
   if (openedCase !== n) return; // another case was asked for meanwhile
-  const place = browsed.order.indexOf(n);
+  const rank = browsed.order.indexOf(n);
   const step = (text, by) => html('button', {
-    type: 'button', disabled: place < 0 || !(place + by in browsed.order), 'data-step': by, onclick: () => openCase(browsed.order[place + by]),
+    type: 'button', disabled: rank < 0 || !(rank + by in browsed.order), 'data-step': by, onclick: () => openCase(browsed.order[rank + by]),
   }, text);
   const focused = dialog.contains(document.activeElement) ? document.activeElement.dataset.step : undefined;
   dialog.replaceChildren(
@@ -45,6 +50,9 @@ async function openCase(n) {
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
   (dialog.querySelector(`[data-step="${focused}"]:enabled`) ?? dialog.querySelector('h2')).focus();
+  const place = dialog.querySelector('.values');
+  place.replaceChildren(await measurements(n)); // if another case was opened meanwhile, no one sees this
+  place.removeAttribute('aria-busy');
 }
 
 function startCase(dialog) {

@@ -17,18 +17,20 @@ function once(name, decode) {
   return unpackedColumns.get(name);
 }
 
+const POWERS = Float64Array.from({ length: 309 }, (_, n) => Number(`1e${n}`));
+
 // A Float64Array, NaN where a number is missing.
 function numberColumn(name) {
   return once(name, (buffer) => {
     const count = buffer.byteLength / 4;
-    const view = new DataView(buffer);
+    const mantissas = new Int16Array(buffer, 0, count); // little-endian, as is every computer with a browser
+    const powers = new Int16Array(buffer, 2 * count, count);
     const numbers = new Float64Array(count);
     for (let n = 0; n < count; n += 1) {
-      const mantissa = view.getInt16(2 * n, true);
-      const power = view.getInt16(2 * (count + n), true);
+      const power = powers[n];
       // Dividing by a whole power of ten gives the float closest to the decimal; multiplying by 0.001 does not.
-      numbers[n] = mantissa === MISSING_MANTISSA ? NaN
-        : power < 0 ? mantissa / 10 ** -power : mantissa * 10 ** power;
+      numbers[n] = mantissas[n] === MISSING_MANTISSA ? NaN
+        : power < 0 ? mantissas[n] / POWERS[-power] : mantissas[n] * POWERS[power];
     }
     return numbers;
   });

@@ -139,7 +139,7 @@ function startDistributions(controls, figure) {
     measureChoice('Measure', state.measure, (value) => change('measure', Number(value))),
     labelChoice('Label', state.label, (value) => change('label', value === ALL ? ALL : Number(value)), all),
     groups.length ? grouping : '',
-    html('label', { class: 'check' }, html('input', { type: 'checkbox', onchange: (event) => change('log', event.target.checked) }), 'Logarithmic scale'));
+    field('Logarithmic scale', html('input', { type: 'checkbox', onchange: (event) => change('log', event.target.checked) }), 'check'));
   grouping.hidden = state.label === ALL;
   onWidthChange(figure, draw);
   return draw();

@@ -20,11 +20,18 @@ function svg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
+// A control under its label.
+let fields = 0;
+function field(label, control, kind = '') {
+  control.id = `field-${fields += 1}`;
+  return html('div', { class: `field ${kind}` }, html('label', { for: control.id, dir: 'auto' }, label), control);
+}
+
 // A labelled select; options are [value, text].
 function choice(label, options, value, onchange) {
   const select = html('select', { onchange: () => onchange(select.value) });
   for (const [key, text] of options) select.append(html('option', { value: key, selected: String(key) === String(value) }, text));
-  return html('label', {}, label, select);
+  return field(label, select);
 }
 
 function labelChoice(label, value, onchange, first = []) {

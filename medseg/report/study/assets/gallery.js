@@ -118,7 +118,7 @@ function caseTable(index, shownCases, values, state, sortBy) {
   ];
   const direction = (key) => (state.sort !== key ? 'none' : state.descending ? 'descending' : 'ascending');
   const numeric = (key) => (key === 'score' || key === 'value' ? 'number' : null);
-  return html('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Cases' }, html('table', {},
+  return html('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Table of cases' }, html('table', {},
     html('caption', { class: 'unseen' }, 'Cases; a heading sorts by its column'),
     html('thead', {}, html('tr', {}, ...columns.map(([key, heading]) => (key === null ? html('th', { scope: 'col' }, heading)
       : html('th', { scope: 'col', 'aria-sort': direction(key), class: numeric(key) },
