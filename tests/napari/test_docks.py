@@ -30,7 +30,7 @@ def test_long_reasons_are_a_short_line_each_and_a_refusal_with_its_cure_stays_wh
     assert len(lines) == 2
     for line, reason in zip(lines, (_APPEARANCE, _SPACING), strict=True):
         assert line.endswith(" …")
-        assert len(line) <= 50
+        assert len(line) <= 80
         assert reason.startswith(line.removeprefix("• ").removesuffix(" …"))
         assert reason in shown.text
     refused = banner(medseg.Verdict.of("refused", "x", _APPEARANCE))

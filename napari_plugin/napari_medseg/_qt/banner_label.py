@@ -41,8 +41,8 @@ class BannerLabel(QFrame):
         self.setStyleSheet(
             f"BannerLabel {{ background: {shown.background}; border-radius: 4px; }}"
             f"QLabel {{ background: transparent; color: {shown.foreground}; }}"
-            f"QPushButton {{ background: transparent; color: {shown.foreground}; border: none; padding: 0;"
-            " text-decoration: underline; }"
+            f"QPushButton {{ background: transparent; color: {shown.foreground}; border: none;"
+            " padding: 0 5px; text-decoration: underline; }"
         )
         self.details.setVisible(shown.summary != shown.text)
         self.details.setChecked(False)

@@ -108,19 +108,11 @@ class OpenCase:
         return view_of(self._viewer, there, self._own) if len(there) == len(self.layers) else None
 
     def close(self) -> None:
-        """End the session, and take the layers out of the window."""
-        self.end_session()
-        self.take_away()
-
-    def end_session(self) -> None:
-        """End the session; may be called in another thread, as it compares the whole array once more.
+        """End the session, and take the layers out of the window.
 
         Edits that were not saved stay on the disk and come back with the case, unless ``discard`` is set.
         """
         self.session.close(discard=self.discard)
-
-    def take_away(self) -> None:
-        """Take the layers out of the window."""
         for layer in self.layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)

@@ -61,7 +61,7 @@ def show_result(viewer: Viewer, result: RunResult, scans: Sequence[Layer]) -> st
 
 
 def _add_doubt(viewer: Viewer, result: RunResult, key: RunKey, scan: str) -> None:
-    made = doubt_layer(result, key, f"{scan} doubt of {result.model}")
+    made = doubt_layer(result, key, f"doubt: {scan} {result.model}")
     if made is not None and not any(is_doubt_of(layer.metadata, key) for layer in viewer.layers):
         data, options, _ = made
         viewer.add_image(data, **options)

@@ -28,7 +28,7 @@ _WELCOME = (
     "cases that the model doubts most come first."
 )
 _ALL = "all cases"
-_WIDTH = 350
+_WIDTH = 390
 
 
 class ReviewPanel(QScrollArea):

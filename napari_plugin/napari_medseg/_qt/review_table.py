@@ -92,7 +92,8 @@ class ReviewTable(QTableWidget):
     def _stretch_names(self) -> None:
         # Qt's own stretching goes down to nothing; in a narrow dock the table rather scrolls to the side.
         others = sum(self.columnWidth(n) for n in range(1, self.columnCount()))
-        self.setColumnWidth(0, max(_NAME_WIDTH, self.viewport().width() - others))
+        least = min(_NAME_WIDTH, self.sizeHintForColumn(0))
+        self.setColumnWidth(0, max(least, self.viewport().width() - others))
 
     def show_only(self, status: Status | None) -> None:
         """Hide cases of any other status; None shows all."""

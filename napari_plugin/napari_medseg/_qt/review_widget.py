@@ -190,35 +190,27 @@ class ReviewWidget(ReviewPanel):
         except BaseException:
             ready.drop()
             raise
-        if before:
-            self._let_go()
-            before.take_away()
-            self._work(f"Closing {before.id} …", before.end_session, then=lambda _: self.say(""))
+        self._close_case()
         self.case = opened
         self._guard = CloseGuard(window_of(self), lambda: self.leave(may_cancel=True))
         if self.queue is not None and case.status == "to do":
             self.queue.set_status(case.id, "in progress", who=self.who.name)
         self._refresh()
-        if not self.busy:
-            self.say("")
+        self.say("")
         if notices:
             self.show_verdict(Verdict("warning", tuple(Reason("case", notice) for notice in notices)))
 
     def _close_case(self) -> None:
-        """Close the open case."""
+        """Close the open case. One that was only looked at is to do again."""
         opened = self.case
-        if opened is not None:
-            self._let_go()
-            opened.close()
-
-    def _let_go(self) -> None:
-        """Forget the open case. One that was only looked at is to do again."""
-        opened, self.case = self.case, None  # first: the layers' removal is nobody else's doing
+        if opened is None:
+            return
+        self.case = None  # first: the layers' removal is nobody else's doing
         if self._guard is not None:
             self._guard.release()
             self._guard = None
-        untouched = opened is not None and not opened.decided and opened.loaded.case.status == "to do"
-        if self.queue is not None and opened is not None and untouched:
+        opened.close()
+        if self.queue is not None and not opened.decided and opened.loaded.case.status == "to do":
             self.queue.set_status(opened.id, "to do")
 
     def _leave_removed(self, event: Any) -> None:

@@ -26,7 +26,7 @@ _OK_TEXT = "nothing speaks against the scan, the model or the result."
 # Without a result there is nothing that a long text could push out of sight, and it holds the cure.
 _WHOLE = ("refused", "failed")
 _LONG = 200  # characters: about six lines of a dock
-_LINE = 44  # a line of a dock
+_LINE = 70  # two lines of a dock
 
 
 @dataclass(frozen=True, slots=True)
