@@ -1,36 +1,34 @@
-"""evaluate: predicted label maps against references, case by case, and the summary of each label."""
+"""One case: a predicted label map and its reference, read, held against each other and scored."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median, stdev
 from typing import Any
 
-from medseg.errors import InputRefused, UsageError
-from medseg.evaluation.pairing import case_name, pair_files
-from medseg.evaluation.scores import METRICS, LabelScores, score_labels
+from medseg.errors import InputRefused, MedsegError
+from medseg.evaluation.scores import LabelScores, score_labels
+from medseg.evaluation.settings import Settings
 from medseg.io import read_labels
-from medseg.io.files import write_text
 from medseg.labels import Label, LabelSet
 from medseg.verdict import OK, Verdict
 from medseg.volume import LabelMap
 
-FORMAT_VERSION = 1
-_COLUMNS = ("case", "label_id", "label", *METRICS, "volume_ml", "reference_volume_ml", "missing", "verdict")
-Progress = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class CaseScores:
-    """One case: its labels' scores, or why it was refused."""
+    """One case: its labels' scores, or why there are none (``refused``, ``failed``)."""
 
     case: str
     labels: tuple[LabelScores, ...]
     verdict: Verdict = OK
+
+    @property
+    def was_scored(self) -> bool:
+        """Whether the two label maps could be compared."""
+        return self.verdict.status not in ("refused", "failed")
 
     def to_json(self) -> dict[str, Any]:
         """The case as it stands in the ``evaluate --json`` document."""
@@ -42,135 +40,36 @@ class CaseScores:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What `evaluate` returns.
+def score_case(
+    case: str, predicted: Path, reference: Path, settings: Settings, labels: LabelSet | None = None
+) -> CaseScores:
+    """Score one pair of files. Files that cannot be compared, or not be read, give a verdict that says why.
 
     Parameters
     ----------
-    cases
-        In the order of their names. Refused cases have no labels and a verdict that says why.
-    surface_tolerance_mm
-        Of surface Dice.
-    without_prediction
-        Names of references that nothing was predicted for. They enter no mean, so look at them.
-    """
-
-    cases: tuple[CaseScores, ...]
-    surface_tolerance_mm: float
-    without_prediction: tuple[str, ...] = ()
-
-    @property
-    def summary(self) -> list[dict[str, Any]]:
-        """For each label and metric: n, mean, standard deviation (n - 1) and median over cases.
-
-        Cases where the number is missing do not count in n. A statistic that n does not allow is None.
-        """
-        labels = {(x.id, x.name): None for case in self.cases for x in case.labels}
-        rows = []
-        for label_id, name in sorted(labels):
-            scores = [x for case in self.cases for x in case.labels if (x.id, x.name) == (label_id, name)]
-            metrics = {metric: _statistics([getattr(x, metric) for x in scores]) for metric in METRICS}
-            rows.append({"id": label_id, "name": name, **metrics})
-        return rows
-
-    def to_json(self) -> dict[str, Any]:
-        """The ``evaluate --json`` document."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "surface_tolerance_mm": self.surface_tolerance_mm,
-            "cases": [case.to_json() for case in self.cases],
-            "summary": self.summary,
-            "without_prediction": list(self.without_prediction),
-        }
-
-    def to_csv(self, path: str | Path) -> Path:
-        """Write one row per case and label, atomically; missing numbers are empty, codes say why.
-
-        A refused case has one row without a label.
-        """
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(_COLUMNS)
-        for case in self.cases:
-            rows.writerows(_row(case, label) for label in case.labels)
-            if not case.labels:
-                rows.writerow(
-                    (
-                        case.case,
-                        *[""] * (len(_COLUMNS) - 2),
-                        " ".join((case.verdict.status, *case.verdict.codes)),
-                    )
-                )
-        return write_text(path, text.getvalue())
-
-
-def evaluate(
-    pred: str | Path,
-    ref: str | Path,
-    *,
-    surface_tolerance_mm: float = 1.0,
-    labels: LabelSet | None = None,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Compare predicted label maps with references.
-
-    Parameters
-    ----------
-    pred, ref
-        Two files, or two folders whose files are paired by stem, ``_seg`` and ``_0000`` stripped.
-    surface_tolerance_mm
-        Distance up to which surfaces count as equal in surface Dice.
+    case
+        What the case is called in the result.
+    predicted, reference
+        Any format that `medseg.read_labels` reads.
+    settings
+        What to measure.
     labels
         The labels to score, with their names. Without it: every label of either file, present or
         declared; the reference's name, unless only the prediction has one.
-    progress
-        Called as ``progress("evaluate", done, total)``.
-
-    Returns
-    -------
-    Evaluation
-        See `metrics` for the rules where a structure is absent.
-
-    Raises
-    ------
-    InputRefused
-        If the two files do not stand on one grid or are no label maps; for folders only if this
-        holds for every pair, else the case carries the refusal.
-    UsageError
-        If nothing pairs up, or the tolerance is negative.
     """
-    if not surface_tolerance_mm >= 0:
-        raise UsageError(f"surface tolerance {surface_tolerance_mm} mm: expected 0 or more")
-    pairs = pair_files(Path(pred), Path(ref))
-    cases = [_without_reference(path, Path(ref)) for path in pairs.without_reference]
-    refusals = []
-    for done, (case, (predicted, reference)) in enumerate(pairs.paired.items()):
-        if progress is not None:
-            progress("evaluate", done, len(pairs.paired))
-        try:
-            cases.append(_score_case(case, predicted, reference, labels, surface_tolerance_mm))
-        except InputRefused as error:
-            refusals.append(error)
-            cases.append(CaseScores(case, (), Verdict.refusal(error)))
-    if progress is not None:
-        progress("evaluate", len(pairs.paired), len(pairs.paired))
-    if len(refusals) == len(pairs.paired):
-        raise refusals[0]
-    return Evaluation(
-        tuple(sorted(cases, key=lambda case: case.case)),
-        surface_tolerance_mm,
-        tuple(case_name(path) for path in pairs.without_prediction),
-    )
-
-
-def _score_case(
-    case: str, predicted: Path, reference: Path, labels: LabelSet | None, tolerance_mm: float
-) -> CaseScores:
-    pred, ref = read_labels(predicted), read_labels(reference)
-    _check_grids(pred, ref, predicted, reference)
-    wanted, verdict = (tuple(labels), OK) if labels is not None else _merged(pred.labels, ref.labels)
-    return CaseScores(case, score_labels(pred, ref, wanted, tolerance_mm), verdict)
+    try:
+        pred, ref = read_labels(predicted), read_labels(reference)
+        _check_grids(pred, ref, predicted, reference)
+        wanted, verdict = (tuple(labels), OK) if labels is not None else _merged(pred.labels, ref.labels)
+        return CaseScores(case, score_labels(pred, ref, wanted, settings), verdict)
+    except InputRefused as error:
+        return CaseScores(case, (), Verdict.refusal(error))
+    except MedsegError as error:  # a file that has gone, a choice of series that is missing
+        code = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
+        return CaseScores(case, (), Verdict.of("refused", code, str(error)))
+    except MemoryError:
+        text = f"{predicted.name} and {reference.name}: not enough memory to compare them"
+        return CaseScores(case, (), Verdict.of("failed", "out-of-memory", text))
 
 
 def _check_grids(pred: LabelMap, ref: LabelMap, predicted: Path, reference: Path) -> None:
@@ -211,33 +110,3 @@ def _merged(pred: LabelSet, ref: LabelSet) -> tuple[tuple[Label, ...], Verdict]:
 
 def _is_named(label: Label) -> bool:
     return label.name != f"label {label.id}"
-
-
-def _without_reference(path: Path, folder: Path) -> CaseScores:
-    text = f"{path.name}: no reference of that name in {folder}"
-    return CaseScores(case_name(path), (), Verdict.of("refused", "no-reference", text))
-
-
-def _statistics(values: Sequence[float | None]) -> dict[str, Any]:
-    found = [value for value in values if value is not None]
-    if not found:
-        reason = {"code": "no-case", "message": "no case has this number; each says why"}
-        return {"n": 0, "mean": None, "std": None, "median": None, "reason": reason}
-    numbers = {"n": len(found), "mean": fmean(found), "std": None, "median": median(found)}
-    if len(found) == 1:
-        return {**numbers, "reason": {"code": "one-case", "message": "one case has no spread"}}
-    return {**numbers, "std": stdev(found)}
-
-
-def _row(case: CaseScores, label: LabelScores) -> list[str]:
-    numbers = (getattr(label, name) for name in (*METRICS, "volume_ml", "reference_volume_ml"))
-    missing = " ".join(f"{name}:{code}" for name, (code, _) in label.missing.items())
-    texts = ["" if value is None else repr(value) for value in numbers]
-    return [
-        case.case,
-        str(label.id),
-        label.name,
-        *texts,
-        missing,
-        " ".join((case.verdict.status, *case.verdict.codes)),
-    ]

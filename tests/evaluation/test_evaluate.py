@@ -87,12 +87,15 @@ def test_numbers_of_absent_structures_are_missing_with_a_reason(tmp_path):
         assert found[label]["hd95_mm"] is None
         assert found[label]["volume_error_ml"] == pytest.approx(error, rel=1e-5)
         assert [(r["code"], r["missing"]) for r in found[label]["reasons"]] == [
-            ("absent-in-one", ["hd95_mm"])
+            ("absent-in-one", ["hd95_mm", "mean_surface_distance_mm"]),
+            *([("absent-in-one", ["volume_error_percent"])] if label == 1 else []),
         ]
     assert "absent in the reference" in found[1]["reasons"][0]["message"]
     assert "absent in the prediction" in found[2]["reasons"][0]["message"]
-    missing = ["dice", "surface_dice", "hd95_mm", "volume_error_ml"]
-    assert [found[3][name] for name in missing] == [None] * 4
+    assert found[2]["volume_error_percent"] == -100
+    missing = ["dice", "surface_dice", "hd95_mm", "volume_error_ml", "volume_error_percent"]
+    missing.append("mean_surface_distance_mm")
+    assert [found[3][name] for name in missing] == [None] * 6
     assert [(r["code"], sorted(r["missing"])) for r in found[3]["reasons"]] == [
         ("absent-in-both", sorted(missing))
     ]
@@ -109,6 +112,7 @@ def test_pictures_have_dice_but_no_millimetres(tmp_path):
     both = ((pred == 1) & (ref == 1)).sum()
     assert scores["dice"] == pytest.approx(2 * both / ((pred == 1).sum() + (ref == 1).sum()))
     assert [scores[n] for n in ("surface_dice", "hd95_mm", "volume_error_ml", "volume_ml")] == [None] * 4
+    assert scores["volume_error_percent"] == pytest.approx(((pred == 1).sum() / (ref == 1).sum() - 1) * 100)
     assert {r["code"] for r in scores["reasons"]} == {"spacing-unknown", "no-volume"}
 
 
@@ -224,7 +228,7 @@ def test_csv_holds_the_numbers_of_the_document_and_why_others_are_missing(tmp_pa
     for row, label in zip(rows, evaluation.to_json()["cases"][0]["labels"], strict=True):
         for name in ("dice", "surface_dice", "hd95_mm", "volume_error_ml", "reference_volume_ml"):
             assert row[name] == ("" if label[name] is None else repr(label[name]))
-    assert rows[1]["missing"] == "hd95_mm:absent-in-one"
+    assert rows[1]["missing"] == "hd95_mm:absent-in-one mean_surface_distance_mm:absent-in-one"
     assert [p.name for p in tmp_path.glob(".*")] == []
 
 
@@ -244,6 +248,35 @@ def test_names_come_from_whichever_side_has_them_and_a_conflict_is_a_warning(tmp
     case = medseg.evaluate(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz").cases[0]
     assert [label.name for label in case.labels] == ["liver", "kidney"]
     assert case.verdict.codes == ("label-names-differ",)
+
+
+def test_contract_fields_that_were_not_asked_for_are_null_with_that_reason(tmp_path):
+    pred, ref = _pair_of_arrays()
+    paths = _save(pred, tmp_path / "a.nii"), _save(ref, tmp_path / "b.nii")
+    label = _scores(medseg.evaluate(*paths, metrics=["hausdorff", "dice"]))[1]
+    assert label["hausdorff_mm"] > 0
+    assert [label[n] for n in ("surface_dice", "hd95_mm", "volume_error_ml")] == [None] * 3
+    assert [(r["code"], r["missing"]) for r in label["reasons"]] == [
+        ("not-asked", ["surface_dice", "hd95_mm", "volume_error_ml"])
+    ]
+    assert "mean_surface_distance_mm" not in label
+
+
+def test_another_definition_is_named_in_the_document_and_changes_the_number(tmp_path):
+    from medseg.evaluation import hd95
+
+    pred, ref = _pair_of_arrays(1)
+    paths = _save(pred, tmp_path / "a.nii"), _save(ref, tmp_path / "b.nii")
+    found = {}
+    for name in ("area", "voxels", "pooled"):
+        document = medseg.evaluate(*paths, definitions={"hd95": name}).to_json()
+        assert document["definitions"] == {
+            "surface_dice": "area", "hd95": name, "mean_surface_distance": "area"
+        }  # fmt: skip
+        found[name] = document["cases"][0]["labels"][0]["hd95_mm"]
+        expected = hd95(pred == 1, ref == 1, (0.7, 1.1, 3.0), definition=name)
+        assert found[name] == pytest.approx(expected, abs=1e-4)
+    assert len(set(found.values())) == 3
 
 
 def test_progress_counts_pairs_and_an_exception_from_it_stops(tmp_path):
@@ -274,6 +307,18 @@ def test_calls_that_cannot_mean_anything_are_usage_errors(tmp_path):
         medseg.evaluate(tmp_path / "one", tmp_path / "two")
     with pytest.raises(UsageError, match="expected 0 or more"):
         medseg.evaluate(file, file, surface_tolerance_mm=-1)
+    with pytest.raises(UsageError, match="metric 'jaccard': there are dice, surface_dice"):
+        medseg.evaluate(file, file, metrics=["dice", "jaccard"])
+    with pytest.raises(UsageError, match="definition 'pooled' of hausdorff: there are area, voxels"):
+        medseg.evaluate(file, file, metrics=["hausdorff"], definitions={"hausdorff": "pooled"})
+    with pytest.raises(UsageError, match="not measured: add it to the metrics"):
+        medseg.evaluate(file, file, metrics=["dice"], definitions={"hd95": "voxels"})
+    with pytest.raises(UsageError, match="add lesions to the metrics"):
+        medseg.evaluate(file, file, lesion_smallest_mm3=10)
+    with pytest.raises(UsageError, match="connectivity 8: expected 6, 18 or 26"):
+        medseg.evaluate(file, file, metrics=["lesions"], lesion_connectivity=8)
+    with pytest.raises(UsageError, match="workers 0: expected 1 or more"):
+        medseg.evaluate(file, file, workers=0)
     _save(ref, tmp_path / "one/p.nii.gz")
     with pytest.raises(UsageError, match="all belong to case 'p'"):
         medseg.evaluate(tmp_path / "one", tmp_path / "two")

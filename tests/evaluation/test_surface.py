@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.evaluation.metrics import hd95, surface_dice
-from medseg.evaluation.surface import surface
+from medseg.evaluation.surface import area_surface
 
 _SPACINGS = [(1.0, 1.0, 1.0), (0.7, 1.3, 4.0)]
 
@@ -51,7 +51,7 @@ def _brute_force(pred, ref, spacing, areas):
 
 
 def _areas(spacing):
-    return lambda mask: surface(mask, spacing).areas
+    return lambda mask: area_surface(mask, spacing).weights
 
 
 @pytest.mark.parametrize("spacing", _SPACINGS)
@@ -59,7 +59,7 @@ def _areas(spacing):
 def test_elements_stand_where_a_loop_over_blocks_finds_them(spacing, seed):
     mask, _ = _blobs(seed)
     np.testing.assert_allclose(
-        surface(mask, spacing).points, _elements_by_loop(mask, np.array(spacing)), atol=1e-12
+        area_surface(mask, spacing).points, _elements_by_loop(mask, np.array(spacing)), atol=1e-12
     )
 
 
@@ -101,16 +101,18 @@ def test_area_of_each_of_the_256_blocks_is_the_published_one(spacing, monai):
     weights = np.asarray(kernel.tolist()).squeeze()
     for code in range(256):
         corners = np.array([code >> bit & 1 for bit in range(8)], bool).reshape(2, 2, 2)
-        found = surface(corners, spacing)
+        found = area_surface(corners, spacing)
         centre = np.isclose(found.points, 0.5 * np.array(spacing)).all(axis=1)
-        assert found.areas[centre].sum() == pytest.approx(float(table[int(weights[corners].sum())]), abs=1e-5)
+        assert found.weights[centre].sum() == pytest.approx(
+            float(table[int(weights[corners].sum())]), abs=1e-5
+        )
 
 
 def test_area_of_a_voxelised_ball_is_near_the_formula_where_counted_faces_are_half_too_large():
     spacing, radius = np.array((0.8, 1.1, 1.9)), 20.0
     grid = np.indices((54, 40, 25)) - np.array((26.5, 19.5, 12)).reshape(3, 1, 1, 1)
     ball = np.linalg.norm(grid * spacing.reshape(3, 1, 1, 1), axis=0) <= radius
-    assert surface(ball, spacing).areas.sum() == pytest.approx(4 * np.pi * radius**2, rel=0.15)
+    assert area_surface(ball, spacing).weights.sum() == pytest.approx(4 * np.pi * radius**2, rel=0.15)
 
 
 def test_a_slab_moved_by_two_slices_is_that_far_away():
@@ -136,7 +138,7 @@ def test_distances_on_a_sheared_grid_are_those_of_world_points():
     pred, ref = _blobs(7, (8, 9, 6))
     a, b = ((np.array(_elements_by_loop(m, np.ones(3))) @ steps.T) for m in (pred, ref))
     distances = np.linalg.norm(a[:, None] - b[None], axis=-1)
-    areas = [surface(m, steps).areas for m in (pred, ref)]
+    areas = [area_surface(m, steps).weights for m in (pred, ref)]
     within = areas[0][distances.min(1) <= 1.5].sum() + areas[1][distances.min(0) <= 1.5].sum()
     assert surface_dice(pred, ref, steps, 1.5) == pytest.approx(within / (areas[0].sum() + areas[1].sum()))
 
@@ -155,7 +157,7 @@ def test_a_square_in_a_plane_is_measured_by_its_outline():
     mask = np.zeros((9, 8), bool)
     mask[2:7, 3:6] = True  # 5 x 3 pixels: straight outline 4 and 2 pixels long, four corners cut
     outline = 2 * (4 * 0.5 + 2 * 2.0) + 4 * np.hypot(0.25, 1.0)
-    assert surface(mask, (0.5, 2.0)).areas.sum() == pytest.approx(outline)
+    assert area_surface(mask, (0.5, 2.0)).weights.sum() == pytest.approx(outline)
     assert surface_dice(mask, np.roll(mask, 1, axis=0), (0.5, 2.0), 0.5) == 1.0
 
 
@@ -181,4 +183,4 @@ def test_equal_masks_score_one_at_no_distance():
 
 def test_spacing_that_does_not_fit_the_mask_is_refused():
     with pytest.raises(ValueError, match="does not fit a mask of 3 axes"):
-        surface(np.ones((2, 3, 4), bool), (1.0, 1.0))
+        area_surface(np.ones((2, 3, 4), bool), (1.0, 1.0))

@@ -1,0 +1,44 @@
+"""Where the labels of two label maps lie: the box that holds each of them in both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[slice, ...]
+
+
+def boxes_of_labels(pred: NDArray[Any], ref: NDArray[Any]) -> dict[int, Box]:
+    """For each id above 0 of two arrays of unsigned integers the smallest box that holds it in both."""
+    from scipy.ndimage import find_objects  # here: it takes longer to import than a command to start
+
+    boxes: dict[int, Box] = {}
+    for data in (pred, ref):
+        foreground = _foreground(data)
+        for n, inner in enumerate(find_objects(data[foreground]), start=1):
+            if inner is not None:
+                box = _shifted(inner, foreground)
+                boxes[n] = _union(boxes[n], box) if n in boxes else box
+    return boxes
+
+
+def _foreground(data: NDArray[Any]) -> Box:
+    """The box of all voxels but background. Maxima are found many times faster than objects."""
+    box = [slice(0, n) for n in data.shape]
+    for axis in range(data.ndim):
+        others = tuple(n for n in range(data.ndim) if n != axis)
+        held = np.flatnonzero(data[tuple(box)].max(axis=others, initial=0))
+        if not held.size:
+            return (slice(0, 0),) * data.ndim
+        box[axis] = slice(int(held[0]), int(held[-1]) + 1)
+    return tuple(box)
+
+
+def _shifted(inner: Box, outer: Box) -> Box:
+    return tuple(slice(a.start + b.start, a.stop + b.start) for a, b in zip(inner, outer, strict=True))
+
+
+def _union(a: Box, b: Box) -> Box:
+    return tuple(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
