@@ -57,7 +57,7 @@ class Evaluation:
         }
 
     def to_csv(self, path: str | Path) -> Path:
-        """Write one row per case and label, as `table.score_table` does; returns the path."""
+        """Write the cases that were kept as `table.score_table` does; returns the path."""
         with score_table(path, self.settings) as add:
             for case in self.cases:
                 add(case)
