@@ -16,8 +16,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medseg.evaluation.block_areas import Floats
 from medseg.evaluation.surface import ELEMENTS, Surface
+from medseg.measure.mesh import Floats
 
 # Distances are sums of products of floats: a surface exactly at the tolerance must not fall outside.
 _ROUNDING_MM = 1e-6

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.evaluation.boxes import boxes_of_labels
 from medseg.evaluation.distances import surface_distances
 from medseg.evaluation.lesions import detect_lesions
 from medseg.evaluation.metrics import elements_of, read_off, volumetric_similarity
@@ -17,6 +16,7 @@ from medseg.evaluation.settings import ALWAYS, FIELDS, Settings
 from medseg.geometry import Geometry
 from medseg.labels import Label
 from medseg.measure import why_no_volume
+from medseg.measure.boxes import boxes_of_labels
 from medseg.volume import LabelMap
 
 _Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medseg.evaluation.block_areas import Floats, block_areas
+from medseg.measure.mesh import Floats, block_areas, block_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def area_surface(mask: NDArray[np.bool_], axes_mm: ArrayLike) -> Surface:
         `Geometry`'s ``affine[:3, :3]``, which may be oblique or sheared).
     """
     steps = steps_mm(axes_mm, mask.ndim)
-    codes = _block_codes(mask)
+    codes = block_codes(mask)
     inside = np.uint8(2**2**mask.ndim - 1)  # of a block wholly in the mask: no surface there
     index = np.flatnonzero((codes != 0) & (codes != inside))
     return Surface(index, block_areas(steps)[codes.ravel()[index]], codes.shape, steps, start=-0.5)
@@ -109,15 +109,3 @@ def steps_mm(axes_mm: ArrayLike, ndim: int) -> Floats:
     if ndim not in (2, 3) or steps.shape not in ((ndim, ndim), (3, ndim)):
         raise ValueError(f"axes_mm of shape {np.shape(axes_mm)} does not fit a mask of {ndim} axes (2 or 3)")
     return steps
-
-
-def _block_codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """For each block of 2**d voxels, those at the border included, the code that `block_areas` reads.
-
-    Built axis by axis, from pairs to squares to cubes.
-    """
-    codes = np.pad(mask, 1).view(np.uint8)
-    for n, axis in enumerate(reversed(range(mask.ndim))):
-        here, onward = ((slice(None),) * axis + (part,) for part in (slice(None, -1), slice(1, None)))
-        codes = codes[here] | (codes[onward] << np.uint8(1 << n))
-    return codes

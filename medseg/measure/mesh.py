@@ -1,13 +1,17 @@
-"""The area of a mask's surface in a block of 2x2x2 neighbouring voxels, by which of them are inside.
+"""The surface of a mask, block by block.
 
-It is that of the marching-cubes surface in the block. The case table is derived, not copied: corners of the
+A block is 2x2x2 neighbouring voxels. Which of them are inside decides how much surface it holds, and how much
+of it lies within.
+
+The surface is that of marching cubes. The case table is derived, not copied: corners of the
 rarer state are cut off from each other; where a cut is not flat it is fanned out from the vertex that gives
 the largest area on the unit cube. That equals the table of Nikolov et al. (2021, doi:10.2196/26151) in all
 256 cases wherever axes are at right angles. On sheared grids the fans from several such vertices differ; the
 area is then their mean, so that turning an array round changes nothing. In two dimensions blocks are 2x2 and
 areas are lengths of the contour.
 
-A block's code has bit n set where its corner n is inside, corners in C order.
+What lies outside the array counts as empty. A block's code has bit n set where its corner n is inside,
+corners in C order.
 """
 
 from __future__ import annotations
@@ -22,6 +26,18 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 _Corner = tuple[int, ...]
 _Edge = frozenset[_Corner]
+
+
+def block_codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The code of each block, those at the border included: one more along each axis than there are voxels.
+
+    Built axis by axis, from pairs to squares to cubes. The mask has two or three axes.
+    """
+    codes = np.pad(mask, 1).view(np.uint8)
+    for n, axis in enumerate(reversed(range(mask.ndim))):
+        here, onward = ((slice(None),) * axis + (part,) for part in (slice(None, -1), slice(1, None)))
+        codes = codes[here] | (codes[onward] << np.uint8(1 << n))
+    return codes
 
 
 def block_areas(steps: Floats) -> Floats:
@@ -43,6 +59,49 @@ def _areas(matrix: tuple[tuple[float, ...], ...]) -> Floats:
     table = weighed.astype(np.float64)
     table.setflags(write=False)  # it is shared
     return table
+
+
+@cache
+def block_shares() -> Floats:
+    """The share of a block of 2x2x2 voxels that lies within the surface, by the block's code.
+
+    A share is the same whatever the affine. Added up over a mask's blocks they are the volume within its
+    surface in voxels: a closed surface's volume by the divergence theorem.
+    """
+    cube = list(product((0, 1), repeat=3))
+    shares = np.array([_share(code, cube) for code in range(256)])
+    shares.setflags(write=False)  # it is shared
+    return shares
+
+
+def _share(code: int, cube: Sequence[_Corner]) -> float:
+    rarer = _minority(code, cube)
+    # Cones from corner (0, 0, 0): over the triangles, and over what is cut off of the faces across from it.
+    cut_off = sum(_share_of_face(axis, rarer) for axis in range(3)) / 3
+    for polygon in _polygons(rarer):
+        outward = _points_outward(polygon, rarer)
+        for weight, (a, b, c) in _largest_fans(polygon):
+            cone = float(a @ np.cross(b, c)) / 6
+            cut_off += weight * (cone if outward else -cone)
+    return cut_off if code.bit_count() * 2 <= len(cube) else 1 - cut_off
+
+
+def _share_of_face(axis: int, inside: set[_Corner]) -> float:
+    """How much of the cube's far face along an axis its contour cuts off round the corners inside."""
+    corners = [corner for corner in inside if corner[axis] == 1]
+    if len(corners) == 2 and sum(a != b for a, b in zip(*corners, strict=True)) == 2:
+        return 2 / 8  # across from each other: cut off one by one
+    return (0, 1 / 8, 1 / 2, 7 / 8, 1)[len(corners)]
+
+
+def _points_outward(polygon: Sequence[Floats], inside: set[_Corner]) -> bool:
+    """Whether the polygon's normal, by the right hand, points away from the corners that it cuts off."""
+    normal = sum(np.cross(a, b) for a, b in zip(polygon, [*polygon[1:], polygon[0]], strict=True))
+    away = np.zeros(3)
+    for middle in polygon:
+        low, high = np.floor(middle), np.ceil(middle)
+        away += middle - (low if tuple(low.astype(int)) in inside else high)
+    return float(away @ normal) > 0
 
 
 @cache

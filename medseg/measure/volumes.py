@@ -1,4 +1,4 @@
-"""Measurements of a label map: how large structures and groups of them are, how unlike left and right are."""
+"""Volumes of structures and of groups of them, and how unlike left and right are."""
 
 from __future__ import annotations
 

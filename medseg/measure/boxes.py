@@ -1,4 +1,4 @@
-"""Where the labels of two label maps lie: the box that holds each of them in both."""
+"""Where the labels of a label map lie, or of several on one grid: the box that holds each of them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 Box = tuple[slice, ...]
 
 
-def boxes_of_labels(pred: NDArray[Any], ref: NDArray[Any]) -> dict[int, Box]:
-    """For each id above 0 of two arrays of unsigned integers the smallest box that holds it in both."""
+def boxes_of_labels(*maps: NDArray[Any]) -> dict[int, Box]:
+    """For each id above 0 of arrays of unsigned integers the smallest box that holds it in all of them."""
     from scipy.ndimage import find_objects  # here: it takes longer to import than a command to start
 
     boxes: dict[int, Box] = {}
-    for data in (pred, ref):
+    for data in maps:
         foreground = _foreground(data)
         for n, inner in enumerate(find_objects(data[foreground]), start=1):
             if inner is not None:
                 box = _shifted(inner, foreground)
-                boxes[n] = _union(boxes[n], box) if n in boxes else box
+                boxes[n] = union(boxes[n], box) if n in boxes else box
     return boxes
 
 
@@ -40,5 +40,6 @@ def _shifted(inner: Box, outer: Box) -> Box:
     return tuple(slice(a.start + b.start, a.stop + b.start) for a, b in zip(inner, outer, strict=True))
 
 
-def _union(a: Box, b: Box) -> Box:
+def union(a: Box, b: Box) -> Box:
+    """The smallest box that holds two."""
     return tuple(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
