@@ -50,7 +50,7 @@ def _plain(**changes):
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True)))
 def test_numbers_keep_four_significant_digits(values):
     for value, found in zip(values, decoded_numbers(pack_numbers(values)), strict=True):
-        if not math.isfinite(value):
+        if not math.isfinite(value) or abs(value) > 1e300:
             assert found is None
         elif abs(value) <= 1e-300:
             assert found == 0

@@ -16,14 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 
 DIGITS = 4
 _MISSING = np.iinfo(np.int16).min
-_SMALLEST = 1e-300
+_SMALLEST, _LARGEST = 1e-300, 1e300
 
 
 def pack_numbers(values: ArrayLike) -> str:
     """Numbers (N,) with 4 significant digits: N mantissas, then N powers of ten, 16 bits each.
 
     A number is ``mantissa * 10 ** power``, so that what is shown is a plain decimal. What is not
-    finite is missing; what is below 1e-300 in size is 0. Ties round to even.
+    finite or beyond 1e300 in size is missing; what is below 1e-300 is 0. Ties round to even.
     """
     mantissas, powers = decimal_parts(np.asarray(values, np.float64))
     return _pack(mantissas.astype("<i2").tobytes() + powers.astype("<i2").tobytes())
@@ -31,8 +31,8 @@ def pack_numbers(values: ArrayLike) -> str:
 
 def decimal_parts(values: NDArray[np.float64]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Mantissas of at most 4 digits and powers of ten; the mantissa -32768 is a missing number."""
-    finite = np.isfinite(values)
-    size = np.where(finite, np.abs(values), 0.0)
+    present = np.abs(values) <= _LARGEST  # False for NaN too
+    size = np.where(present, np.abs(values), 0.0)
     nonzero = size > _SMALLEST
     powers = np.zeros(values.shape, np.int64)
     powers[nonzero] = np.floor(np.log10(size[nonzero])).astype(np.int64) - (DIGITS - 1)
@@ -44,7 +44,7 @@ def decimal_parts(values: NDArray[np.float64]) -> tuple[NDArray[np.int16], NDArr
     rounded_up = np.abs(mantissas) == 10**DIGITS
     mantissas[rounded_up] //= 10
     powers[rounded_up] += 1
-    mantissas[~finite] = _MISSING
+    mantissas[~present] = _MISSING
     return mantissas.astype(np.int16), powers.astype(np.int16)
 
 

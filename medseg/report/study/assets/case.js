@@ -19,12 +19,15 @@ async function caseContent(n) {
   ].filter(Boolean);
 }
 
-// In a large study the first case that is opened waits for the values of all to be unpacked.
+// In a large study the first case that is opened waits for the values of all to be unpacked: one column after
+// the other, so that the page answers meanwhile.
 async function measurements(n) {
-  const values = await Promise.all(study.labels.map((_, label) => (
-    Promise.all(study.measures.map((_measure, measure) => valueColumn(label, measure))))));
-  const rows = study.labels.map((name, label) => [name, ...values[label].map((column) => column[n])])
-    .filter((row) => row.slice(1).some((value) => !Number.isNaN(value)));
+  const rows = [];
+  for (const [label, name] of study.labels.entries()) {
+    const row = [name];
+    for (const measure of study.measures.keys()) row.push((await valueColumn(label, measure))[n]);
+    if (row.slice(1).some((value) => !Number.isNaN(value))) rows.push(row);
+  }
   return rows.length ? table('Values of each label', ['Label', ...study.measures.map(({ heading }) => heading)], rows)
     : html('p', {}, 'Nothing was measured.');
 }

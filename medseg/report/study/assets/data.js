@@ -6,7 +6,9 @@ const unpackedColumns = new Map();
 
 async function unpack(name) {
   const element = document.getElementById(`data-${name}`);
-  const packed = Uint8Array.from(atob(element.textContent), (letter) => letter.charCodeAt(0));
+  const letters = atob(element.textContent);
+  const packed = new Uint8Array(letters.length);
+  for (let n = 0; n < letters.length; n += 1) packed[n] = letters.charCodeAt(n);
   element.remove(); // its text is no longer needed
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
   return new Response(stream).arrayBuffer();

@@ -3,7 +3,6 @@
 const ALL = 'all';
 const NONE = 'none';
 const MOST_GROUPS = 12;
-const MOST_BOX_POINTS = 300;
 
 // Quartiles by linear interpolation between order statistics (as numpy's default); whiskers reach the
 // outermost values within 1.5 interquartile ranges of the box (Tukey).
@@ -29,14 +28,20 @@ function rowOf(name, cases, column, positiveOnly) {
   return { name, cases: found, values, missing: cases.length - found.length, box: values.length ? boxOf(values) : null };
 }
 
-// All points beyond the whiskers up to a third, and of the others evenly as many as are shown.
-function shownPlaces(row) {
+// How many points are drawn of each row: fewer where there are many rows, which are lower.
+function mostPoints(rows) {
+  return Math.min(300, Math.max(60, Math.floor(1500 / rows.length)));
+}
+
+// All points beyond the whiskers up to a third of what is drawn, and of the others evenly the rest.
+function shownPlaces(row, most) {
   const places = row.values.map((_, n) => n);
-  if (places.length <= MOST_BOX_POINTS) return places;
+  if (places.length <= most) return places;
   const outside = places.filter((n) => row.values[n] < row.box.low || row.values[n] > row.box.high);
-  const even = (list, most) => (list.length <= most ? list
-    : Array.from({ length: most }, (_, n) => list[Math.floor((n * list.length) / most)]));
-  return [...even(outside, MOST_BOX_POINTS / 3), ...even(places, (MOST_BOX_POINTS * 2) / 3)];
+  const even = (list, count) => (list.length <= count ? list
+    : Array.from({ length: count }, (_, n) => list[Math.floor((n * list.length) / count)]));
+  const few = Math.floor(most / 3);
+  return [...even(outside, few), ...even(places, most - few)];
 }
 
 async function distributionRows({ label, measure, group, log }) {
@@ -63,7 +68,7 @@ function boxPlot(rows, ids, width, heading, description, log) {
   const narrow = width < 560;
   const step = drawn.length > 14 ? 34 : 58;
   const [top, right] = [8, width - 14];
-  const left = narrow ? 14 : Math.min(240, 30 + 7 * Math.max(...drawn.map((row) => row.name.length)));
+  const left = narrow ? 14 : Math.min(240, 30 + LETTER * Math.max(...drawn.map((row) => row.name.length)));
   const rowHeight = step + (narrow ? 20 : 0);
   const bottom = top + rowHeight * drawn.length;
   const x = scale(Math.min(...drawn.map((row) => row.box.min)), Math.max(...drawn.map((row) => row.box.max)),
@@ -72,7 +77,7 @@ function boxPlot(rows, ids, width, heading, description, log) {
     const { box } = row;
     const middle = top + rowHeight * (n + 1) - step / 2;
     const half = step * 0.26;
-    const points = shownPlaces(row).map((place) => {
+    const points = shownPlaces(row, mostPoints(drawn)).map((place) => {
       // Spread by the golden ratio: even without chance, so that the same study looks the same.
       const spread = ((place * 0.618034) % 1) - 0.5;
       return point(x(row.values[place]), middle + spread * half * 1.7, row.cases[place],
@@ -116,13 +121,13 @@ function startDistributions(controls, figure) {
     const heading = `${measure.heading}, ${name}`;
     const unit = state.log ? `${measure.heading}, logarithmic scale` : measure.heading;
     const any = rows.some((row) => row.box);
-    const shown = rows.some((row) => row.values.length > MOST_BOX_POINTS);
+    const most = mostPoints(rows.filter((row) => row.box));
     const open = figure.querySelector('details')?.open ?? false;
     const parts = [
       any ? boxPlot(rows, ids, figure.clientWidth, unit, `Box plots: ${heading}. The table below has the numbers.`, state.log)
         : html('p', {}, 'No case has this value.'),
       html('figcaption', {}, [measure.description, 'Boxes: quartiles and median; whiskers: outermost values within 1.5 interquartile ranges.',
-        shown ? `Up to ${MOST_BOX_POINTS} points are drawn of each.` : '',
+        rows.some((row) => row.values.length > most) ? `Up to ${most} points are drawn of each.` : '',
         more ? `${more} more groups are not drawn.` : '',
         state.log && rows.some((row) => row.missing) ? 'A logarithmic scale has no place for 0: such values count as missing here.' : '',
       ].filter(Boolean).join(' ')),

@@ -57,7 +57,7 @@ function yAxis(y, left, right, top, bottom, heading) {
     svg('text', { class: 'tick', x: left - 8, y: y(tick) + 4, 'text-anchor': 'end' }, spelled(tick))));
   return svg('g', {}, ...parts,
     svg('line', { class: 'axis', x1: left, x2: left, y1: top, y2: bottom }),
-    svg('text', { x: left, y: top - 12, 'text-anchor': 'start' }, heading));
+    fitted(heading, right - left, { x: left, y: top - 12 }));
 }
 
 // A point that tells its case and opens it. By keyboard the same cases are reached through the tables.
@@ -66,9 +66,11 @@ function point(x, y, n, text) {
     svg('title', {}, text));
 }
 
-// A text shortened to a width in pixels, at about 7 pixels a letter; the whole is its title.
+const LETTER = 7.6; // pixels of the plots' text, on average and a little more
+
+// A text shortened to a width in pixels; the whole is its title.
 function fitted(text, width, attributes) {
-  const letters = Math.max(3, Math.floor(width / 7));
+  const letters = Math.max(3, Math.floor(width / LETTER));
   const whole = [...text];
   const short = whole.length <= letters ? text : `${whole.slice(0, letters - 1).join('')}…`;
   return svg('text', attributes, short, svg('title', {}, text));
