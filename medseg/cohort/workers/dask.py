@@ -163,7 +163,7 @@ def _lone_scheduler() -> Any:
     options = {
         "host": "127.0.0.1",
         "protocol": "tcp",
-        "dashboard_address": None,
+        "dashboard_address": "127.0.0.1:0",
         "silence_logs": logging.CRITICAL,
     }
     return LocalCluster(n_workers=0, processes=False, **options)  # type: ignore[no-untyped-call]
