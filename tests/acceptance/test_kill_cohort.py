@@ -95,9 +95,8 @@ def test_killed_coordinators(cohort: Path, undisturbed: tuple[list[str], tuple[b
     draw = random.Random(6)
     study, rounds, kills, counts = cohort / "killed", 0, 0, []
     while kills < KILLS:
-        process = subprocess.Popen(
-            [*command, str(study)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with (cohort / "log").open("w") as log:
+            process = subprocess.Popen([*command, str(study)], cwd=ROOT, stdout=log, stderr=log)
         try:
             process.wait(draw.uniform(0.3, 1.0) * duration)
         except subprocess.TimeoutExpired:
@@ -107,7 +106,7 @@ def test_killed_coordinators(cohort: Path, undisturbed: tuple[list[str], tuple[b
             if study.exists():
                 counts.append(_only_whole_files(study, cohort))
             continue
-        assert process.returncode == 4
+        assert process.returncode == 4, (cohort / "log").read_text()
         assert _tables(study) == expected
         rounds += 1
         shutil.rmtree(study)
