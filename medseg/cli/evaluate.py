@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +15,14 @@ from medseg.cli.options import Json, Quiet, listed
 from medseg.cli.progress import working
 from medseg.errors import UsageError
 
+if TYPE_CHECKING:
+    from medseg.evaluation import Evaluation
+
 EXAMPLES = """[bold]Examples[/bold]
 medseg evaluate predicted.nii.gz reference.nii.gz
 medseg evaluate predictions labelsTr -o metrics.csv --workers 4
 medseg evaluate predictions labelsTr --surface-tolerance-mm 2 --definition hd95=voxels --json
+medseg evaluate study
 medseg evaluate predictions labelsTr --metrics dice,lesions --lesion-smallest-mm3 10"""
 
 _COLUMNS = {
@@ -39,8 +44,16 @@ _COLUMNS = {
 
 
 def command(
-    predicted: Annotated[Path, typer.Argument(metavar="PRED", help="A label map, or a folder of them.")],
-    reference: Annotated[Path, typer.Argument(metavar="REF", help="The reference, or a folder of them.")],
+    predicted: Annotated[
+        Path, typer.Argument(metavar="PRED", help="A label map, a folder of them, or the folder of a study.")
+    ],
+    reference: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="REF",
+            help="The reference, or a folder of them; a study without it takes those of its manifest.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="CSV", help="Write every case and label as a table.")
     ] = None,
@@ -85,9 +98,7 @@ def command(
     cases could not be compared.
     """
     with working(quiet) as progress:
-        evaluation = medseg.evaluate(
-            predicted,
-            reference,
+        evaluation = _comparison(predicted, reference)(
             metrics=listed(metrics) or None,
             definitions=_definitions(listed(definition)),
             surface_tolerance_mm=surface_tolerance_mm,
@@ -107,6 +118,16 @@ def command(
             typer.echo(str(out))
     if not all(case.was_scored for case in evaluation.cases):
         raise typer.Exit(4)
+
+
+def _comparison(predicted: Path, reference: Path | None) -> Callable[..., Evaluation]:
+    """What compares: two files or folders, or a study with its own references."""
+    is_study = (predicted / "ledger.sqlite").is_file()
+    if reference is not None:
+        return partial(medseg.evaluate, predicted / "segmentations" if is_study else predicted, reference)
+    if not is_study:
+        raise UsageError(f"{predicted} is no study, whose manifest would name references: give REF as well")
+    return medseg.open_study(predicted).evaluate
 
 
 def _definitions(texts: Iterable[str]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import TypeVar
@@ -29,6 +30,7 @@ from medseg.report.study import Estimate, StudyTable, Value
 _BOOTSTRAPPED = 2000
 _QUARTILES = (25, 50, 75)
 _VALUE = "__volume__"
+_SCORES = {"dice": "Dice", "surface_dice": "surface Dice", "hd95_mm": "HD95 (mm)"}
 Result = TypeVar("Result")
 
 
@@ -59,22 +61,30 @@ class Volumes:
         Groups and covariates, with the same index.
     reasons
         Why a case has no volumes, by case id.
+    told
+        Other measures that some label has.
     """
 
     name: str
     frame: pd.DataFrame
     columns: pd.DataFrame
-    reasons: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[Hashable, str] = field(default_factory=dict)
+    told: frozenset[str] = frozenset()
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of labels and totals, in the order of the table."""
+        return [str(label) for label in self.frame]
 
 
 def summary(volumes: Volumes) -> Analysis:
     """Of each label: how many cases, mean with its interval, standard deviation, quartiles."""
     rows: list[list[Value]] = []
-    for label in volumes.frame:
+    for label in volumes.labels:
         values = volumes.frame[label].dropna().to_numpy(np.float64)
         quartiles = np.percentile(values, _QUARTILES).tolist() if len(values) else [None] * 3
         spread = float(values.std(ddof=1)) if len(values) > 1 else None
-        rows.append([str(label), len(values), *_mean(values), spread, *quartiles])
+        rows.append([label, len(values), *_mean(values), spread, *quartiles])
     columns = ("label", "n", "mean (mL)", "95 % from", "to", "SD (mL)", "quartile 1", "median", "quartile 3")
     note = (
         "Cases without a result are left out; n counts the others. Intervals of the mean by bootstrap (BCa, "
@@ -82,6 +92,36 @@ def summary(volumes: Volumes) -> Analysis:
     )
     methods = "Volumes are given as mean with 95 % confidence interval, and as median with quartiles."
     return Analysis((StudyTable("Volumes", columns, rows, note),), (), (methods,))
+
+
+def against_reference(scores: pd.DataFrame, volumes: Volumes) -> Analysis:
+    """How near the segmentations come to the references: overlap, distances, and agreement of volumes.
+
+    ``scores`` is indexed by case and label, with the columns of `medseg evaluate`.
+    """
+    rows: list[list[Value]] = []
+    plots: list[AgreementPlot] = []
+    words: tuple[str, ...] = ()
+    for label, of_label in scores.groupby(level="label", sort=False):
+        of_label = of_label.droplevel("label")
+        row: list[Value] = [str(label), len(of_label)]
+        for name in _SCORES:
+            values = of_label[name].dropna().to_numpy(np.float64) if name in of_label else np.empty(0)
+            row += [float(np.median(values)) if len(values) else None, *_mean(values)]
+        rows.append(row)
+        names = (volumes.name, "reference")
+        with suppress(UsageError):  # too few cases for limits of agreement: the table still has their scores
+            a, b = of_label["volume_ml"], of_label["reference_volume_ml"]
+            agreed = agreement(a, b, names=names, what=f"the volume of {label}", unit="mL")
+            plots.append(plot(f"Volume against the reference, {label}", "mL", names, a, b, agreed))
+            words = words or (_over_labels(agreed.methods_text, str(label)),)
+    columns = [f"{title}, {what}" for title in _SCORES.values() for what in ("median", "mean", "from", "to")]
+    note = (
+        "Only cases with a reference. Means with 95 % intervals. Surface Dice and HD95 by area; a structure "
+        "that is absent from both has no score, a missed or invented one has Dice 0 and no distance."
+    )
+    table = StudyTable("Against the reference", ["label", "n", *columns], rows, note)
+    return Analysis((table,), tuple(plots), words)
 
 
 def by_group(volumes: Volumes, group: str, covariates: Sequence[str]) -> Analysis:
@@ -140,11 +180,11 @@ def by_group(volumes: Volumes, group: str, covariates: Sequence[str]) -> Analysi
 
 def between(first: Volumes, second: Volumes) -> Analysis:
     """How two studies of the same cases differ and agree, label by label."""
-    shared = [label for label in first.frame if label in second.frame]
+    shared = [label for label in first.labels if label in second.labels]
     if not shared:
         raise UsageError(
-            f"the two studies have no label in common: {', '.join(map(str, first.frame))} and "
-            f"{', '.join(map(str, second.frame))}"
+            f"the two studies have no label in common: {', '.join(first.labels)} and "
+            f"{', '.join(second.labels)}"
         )
     names = (first.name, second.name) if first.name != second.name else (first.name, f"{second.name} (2)")
     reasons = {**second.reasons, **first.reasons}
@@ -217,11 +257,11 @@ def _each_label(
     """The result of each label, and why some have none: too few cases, for instance."""
     found: dict[str, Result] = {}
     failed: dict[str, str] = {}
-    for label in labels or list(volumes.frame):
+    for label in labels or volumes.labels:
         try:
-            found[str(label)] = compute(str(label))
+            found[label] = compute(label)
         except UsageError as error:
-            failed[str(label)] = str(error)
+            failed[label] = str(error)
     return found, failed
 
 

@@ -56,6 +56,11 @@ class StudyFolder:
         return self.path / "table.dictionary.csv"
 
     @property
+    def evaluation(self) -> Path:
+        """Scores against references, a row per case and label."""
+        return self.path / "evaluation.csv"
+
+    @property
     def report(self) -> Path:
         """The page."""
         return self.path / "report.html"

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
-from math import fsum, nan
+from math import fsum, isnan, nan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medseg.cohort.analysis import Analysis, Volumes, between, by_group, summary
-from medseg.cohort.columns import ROW_COLUMNS
+from medseg.cohort.analysis import Analysis, Volumes, against_reference, between, by_group, summary
 from medseg.cohort.folder import StudyFolder
 from medseg.cohort.ledger import Ledger
-from medseg.cohort.records import Row
 from medseg.evaluation.statistics import LeftOut, StudyFacts, methods_paragraph, software_versions
 from medseg.pipeline.options import Progress
 from medseg.report.study import Counts, Measure, StudyCase, StudyPage, write_study_page
 
 # What the page shows of each label: all of the table would make it too large, and unreadable.
-_SHOWN = ("volume_ml", "quality")
+_MEASURES = {
+    "volume_ml": Measure(
+        "volume_ml", "Volume", "mL", "Voxels times the volume of one; 0 where nothing was found."
+    ),
+    "quality": Measure("quality", "Estimated Dice", "", "The Dice that the model expects of itself."),
+    "dice": Measure("dice", "Dice", "", "Overlap with the reference, 0 to 1."),
+    "surface_dice": Measure(
+        "surface_dice", "Surface Dice", "", "Share of both surfaces within the tolerance."
+    ),
+    "hd95_mm": Measure("hd95_mm", "HD95", "mm", "Distance that 95 % of the surfaces do not exceed."),
+}
 
 
 def write_report(
@@ -56,13 +64,17 @@ def write_report(
     folder = StudyFolder(path)
     with Ledger(folder.ledger) as ledger:
         volumes = read_volumes(ledger)
+        scores = read_scores(folder.evaluation)
         analysis = summary(volumes)
+        if not scores.empty:
+            analysis += against_reference(scores, volumes)
         if group is not None:
             analysis += by_group(volumes, group, covariates)
         if compare is not None:
             with Ledger(StudyFolder(compare).ledger) as other:
                 analysis += between(volumes, read_volumes(other))
         counts = ledger.counts()
+        shown = [name for name in _MEASURES if name == "volume_ml" or name in volumes.told or name in scores]
         page = StudyPage(
             title=f"Study {path.resolve().name}",
             created=datetime.now().astimezone(),
@@ -72,14 +84,14 @@ def write_report(
                 failed=counts["failed"],
                 pending=counts["pending"] + counts["running"],
             ),
-            cases=_cases(ledger, folder),
-            labels=tuple(map(str, volumes.frame)),
-            measures=_measures(),
+            cases=_cases(ledger, folder, shown, scores),
+            labels=volumes.labels,
+            measures=[_MEASURES[name] for name in shown],
             facts=_facts(ledger),
             methods=_methods(ledger, volumes, analysis),
-            warnings=[reason["message"] for reason in ledger.get("warnings") or ()],
+            warnings=[reason["message"] for reason in ledger.get("warnings") or ()] + _stale(folder, scores),
             groups=_groups(ledger, group),
-            score_name="Estimated Dice",
+            score_name="Estimated Dice" if scores.empty else "Dice against the reference",
             comparisons=analysis.tables,
             agreements=analysis.agreements,
         )
@@ -90,11 +102,13 @@ def read_volumes(ledger: Ledger) -> Volumes:
     """Volumes, groups and covariates of all cases, and why some have no volumes."""
     ids: list[str] = []
     columns: list[dict[str, Any]] = []
-    reasons: dict[str, str] = {}
+    reasons: dict[Hashable, str] = {}
     volumes: dict[str, array[float]] = {}
+    told: set[str] = set()
     for case_id, verdict, state, given, rows in ledger.rows():
         for row in rows:
             volume = row["volume_ml"]
+            told.update(name for name in ("quality",) if row.get(name) is not None)
             column = volumes.setdefault(row["label"], array("d"))
             column.extend([nan] * (len(ids) - len(column)))
             column.append(nan if volume is None else volume)
@@ -110,31 +124,52 @@ def read_volumes(ledger: Ledger) -> Volumes:
         pd.DataFrame({label: pd.Series(column, index) for label, column in volumes.items()}, index),
         pd.DataFrame(columns, index, columns=list(ledger.get("columns") or {})),
         reasons,
+        frozenset(told),
     )
 
 
-def _cases(ledger: Ledger, folder: StudyFolder) -> Iterator[StudyCase]:
+def read_scores(path: Path) -> pd.DataFrame:
+    """What `medseg evaluate` wrote: scores by case and label; empty where it has not been run."""
+    if not path.is_file():
+        return pd.DataFrame()
+    wanted = {"case", "label", "dice", "surface_dice", "hd95_mm", "volume_ml", "reference_volume_ml"}
+    table = pd.read_csv(path, usecols=lambda name: name in wanted, dtype={"case": str, "label": str})
+    return table.dropna(subset="label").set_index(["case", "label"]).dropna(axis="columns", how="all")
+
+
+def _cases(
+    ledger: Ledger, folder: StudyFolder, shown: Sequence[str], scores: pd.DataFrame
+) -> Iterator[StudyCase]:
+    compared = {
+        name: dict(zip(scores.index, scores[name].tolist(), strict=True)) for name in shown if name in scores
+    }
     for case_id, verdict, state, columns, rows in ledger.rows():
+        labels = {row["label"]: {name: row.get(name) for name in shown} for row in rows}
+        for name, values in compared.items():
+            for label, measured in labels.items():
+                value = values.get((case_id, label), nan)
+                measured[name] = None if isnan(value) else value
         yield StudyCase(
             case_id,
             verdict,
             columns,
-            {row["label"]: {name: row.get(name) for name in _SHOWN} for row in rows},
-            score=_score(rows),
+            labels,
+            score=_mean(labels, "quality" if scores.empty else "dice"),
             picture=folder.picture(case_id) if state == "done" else None,
         )
 
 
-def _score(rows: Sequence[Row]) -> float | None:
-    """The mean of the labels' estimated Dice, where the model estimates it."""
-    told = [row["quality"] for row in rows if row.get("quality") is not None]
+def _mean(labels: Mapping[str, Mapping[str, float | None]], name: str) -> float | None:
+    """The mean over the labels that have this measure."""
+    told = [value for measured in labels.values() if (value := measured.get(name)) is not None]
     return fsum(told) / len(told) if told else None
 
 
-def _measures() -> list[Measure]:
-    by_name = {column.name: column for column in ROW_COLUMNS}
-    titles = {"volume_ml": "Volume", "quality": "Estimated Dice"}
-    return [Measure(name, titles[name], by_name[name].unit, by_name[name].description) for name in _SHOWN]
+def _stale(folder: StudyFolder, scores: pd.DataFrame) -> list[str]:
+    """A warning where cases were run after they had been compared with their references."""
+    if scores.empty or folder.evaluation.stat().st_mtime >= folder.ledger.stat().st_mtime:
+        return []
+    return ["The study was run again after `medseg evaluate`: scores may belong to earlier segmentations."]
 
 
 def _facts(ledger: Ledger) -> dict[str, str]:

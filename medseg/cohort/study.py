@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from medseg.verdict import Verdict
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from medseg.evaluation import Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,45 @@ class Study:
                 {"case_id": entry.case_id, "reason": entry.verdict.reasons[0].to_json()} for entry in failed
             ],
         }
+
+    def evaluate(
+        self,
+        *,
+        metrics: Iterable[str] | None = None,
+        definitions: Mapping[str, str] | None = None,
+        surface_tolerance_mm: float = 1.0,
+        lesion_connectivity: int = 26,
+        lesion_overlap: float = 0.0,
+        lesion_smallest_mm3: float = 0.0,
+        workers: int = 1,
+        out: str | Path | None = None,
+        keep_cases: bool = True,
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """Compare the segmentations with the manifest's references; parameters as in `medseg.evaluate`.
+
+        The table goes to ``evaluation.csv`` in the study unless ``out`` is given; the report shows what is
+        there.
+        """
+        from medseg.cohort.scores import evaluate_study
+        from medseg.evaluation import Settings
+
+        settings = Settings.parse(
+            metrics,
+            definitions,
+            surface_tolerance_mm=surface_tolerance_mm,
+            lesion_connectivity=lesion_connectivity,
+            lesion_overlap=lesion_overlap,
+            lesion_smallest_mm3=lesion_smallest_mm3,
+        )
+        return evaluate_study(
+            self.path,
+            settings,
+            workers=workers,
+            out=None if out is None else Path(out),
+            keep_cases=keep_cases,
+            progress=progress,
+        )
 
     def report(
         self,
