@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from medseg.cohort.manifest.cases import Manifest, ManifestCase, Value
 from medseg.cohort.manifest.read import read_manifest
+from medseg.cohort.manifest.write import write_manifest
 
-__all__ = ["Manifest", "ManifestCase", "Value", "read_manifest"]
+__all__ = ["Manifest", "ManifestCase", "Value", "read_manifest", "write_manifest"]

@@ -1,0 +1,40 @@
+"""Texts of a table to values: numbers where a whole column is numeric, else text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from medseg.cohort.manifest.cases import Value
+
+MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL"})
+# A leading zero makes an identifier (007), and so do more digits than a float keeps.
+_NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+_WHOLE = re.compile(r"[+-]?[0-9]{16,}")
+
+
+def values_of(texts: Sequence[str]) -> list[Value]:
+    """The values of one column. Space around a text does not count; equal values are one object.
+
+    A column with a single value that is no finite number is text as a whole, and each value then stays as it
+    is written.
+    """
+    distinct = {text: text.strip() for text in set(texts)}
+    known = {text for text in distinct.values() if text not in MISSING}
+    values: dict[str, Value] = {text: text for text in known}
+    if known and all(map(_is_number, known)):
+        values = {text: float(text) for text in known}
+    found = {text: values.get(stripped) for text, stripped in distinct.items()}
+    return [found[text] for text in texts]
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell says that there is nothing."""
+    return text.strip() in MISSING
+
+
+def _is_number(text: str) -> bool:
+    return (
+        _NUMBER.fullmatch(text) is not None and _WHOLE.fullmatch(text) is None and math.isfinite(float(text))
+    )
