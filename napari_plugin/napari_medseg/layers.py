@@ -52,6 +52,9 @@ class Opening:
     allow: tuple[str, ...] = ()
 
 
+UNASKED = Opening()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerGrid:
     """How a grid's arrays become a layer's, and a layer's coordinates the patient's.
@@ -200,7 +203,7 @@ def _layout(geometry: Geometry) -> _Layout:
     return _Layout(axes, flipped, scale, tuple(float(x) for x in first))
 
 
-def image_layers(volume: Volume, name: str, opening: Opening = Opening()) -> list[LayerData]:
+def image_layers(volume: Volume, name: str, opening: Opening = UNASKED) -> list[LayerData]:
     """A scan as napari takes it: one grey layer for each channel, or one of colours for an RGB picture.
 
     Layers share memory with the volume.
@@ -223,7 +226,7 @@ def image_layers(volume: Volume, name: str, opening: Opening = Opening()) -> lis
     return layers
 
 
-def labels_layer(labelmap: LabelMap, name: str, opening: Opening = Opening()) -> LayerData:
+def labels_layer(labelmap: LabelMap, name: str, opening: Opening = UNASKED) -> LayerData:
     """A segmentation as napari takes it, with the label set's colours; names show in the status bar.
 
     The layer shares memory with the label map.
@@ -313,7 +316,7 @@ def opening_of(metadata: Iterable[Mapping[str, Any]]) -> Opening:
 
     Everything that was allowed for one of them, and the series where all were opened by the same one.
     """
-    openings: list[Opening] = [one[METADATA_KEY].get("opening", Opening()) for one in metadata]
+    openings: list[Opening] = [one[METADATA_KEY].get("opening", UNASKED) for one in metadata]
     series = {one.series for one in openings}
     allow = sorted({word for one in openings for word in one.allow})
     return Opening(series.pop() if len(series) == 1 else None, tuple(allow))

@@ -15,14 +15,13 @@ import medseg
 from medseg import MedsegError, ModelBundle, Verdict, Volume
 from medseg.inference.backends import nvidia_driver_present
 from medseg.models import candidates, list_models
-from napari_medseg.layers import Opening
+from napari_medseg.layers import UNASKED, Opening
 from napari_medseg.results import RunResult, run_result
 from napari_medseg.run_options import RunOptions
 
 Progress = Callable[[str, int, int], None]
 Channel = tuple[NDArray[Any], Mapping[str, Any]]
 
-_UNASKED = Opening()
 _STAGES = {"predict": "Segmenting"}
 _AUTOMATIC_TEXT = (
     "Takes your default model, or else the built-in model whose scope accepts the scan. If none or several "
@@ -110,7 +109,7 @@ def run(
     options: RunOptions,
     progress: Progress,
     cancelled: Event,
-    opening: Opening = _UNASKED,
+    opening: Opening = UNASKED,
 ) -> RunResult:
     """Segment a scan and clean the result up, until it is done or ``cancelled`` is set.
 

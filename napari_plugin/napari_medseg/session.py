@@ -29,6 +29,7 @@ from napari_medseg.editing.boxes import Box
 from napari_medseg.recovery import provenance
 from napari_medseg.recovery.change_notes import ChangeNotes
 from napari_medseg.recovery.differences import in_memory_order, ranges_of
+from napari_medseg.recovery.known_scan import NO_SCAN, KnownScan
 from napari_medseg.recovery.recorder import MayChange, Recorder
 from napari_medseg.recovery.session_files import START, SessionFacts, start_blocks
 from napari_medseg.recovery.session_folders import SessionLock, remove_folder
@@ -198,6 +199,29 @@ class CorrectionSession:
         with self._busy:
             self._recorder.set_labels(labels)
 
+    @property
+    def scans(self) -> tuple[KnownScan, ...]:
+        """The scans that the labels are corrected on: the one that it began with, and those chosen later."""
+        return self._recorder.scans
+
+    @property
+    def scan(self) -> KnownScan:
+        """The first of them, for names and for what is opened again."""
+        return self.scans[0] if self.scans else NO_SCAN
+
+    def add_scan(self, scan: KnownScan) -> None:
+        """Keep that another scan was chosen, on the same grid; a recovered session knows it.
+
+        Nothing happens for one that is known already, and for one of which nothing is known.
+
+        Raises
+        ------
+        WriteFailed
+            The journal cannot be written.
+        """
+        with self._busy:
+            self._recorder.add_scan(scan)
+
     def label_map(self) -> LabelMap:
         """The array with its grid and names, sharing its memory; ids without a name get one."""
         labels = with_painted(self.labels, self.array)
@@ -243,7 +267,7 @@ class CorrectionSession:
         recorder = self._recorder
         with self._busy:
             self.sync(everything=True)
-            now, labels = recorder.shadow.copy(), recorder.labels
+            now, labels, scans = recorder.shadow.copy(), recorder.labels, recorder.scans
             position, edits = recorder.history.position, len(recorder.history.applied)
             seconds = recorder.clock.seconds
         data = in_memory_order(now, self.facts.order)
@@ -254,6 +278,7 @@ class CorrectionSession:
             path,
             self.folder.name,
             self.facts,
+            scans=scans,
             names={one.id: one.name for one in (*self.facts.labels, *labels)},
             changed=provenance.changed_voxels(start, now.ravel()),
             who=who,

@@ -283,12 +283,15 @@ def test_scribbles_show_an_answer_that_is_accepted_as_one_step_or_dropped(viewer
         assert set(np.unique(layer.data)) == ({0, _POSTERIOR} if accepted else {0})
     assert not strokes.visible
     assert viewer.layers.selection.active is layer
-    panel.draw.click()
-    assert strokes.visible
     found, expected = layer.data == _POSTERIOR, truth == _POSTERIOR
     assert 2 * np.sum(found & expected) / (found.sum() + expected.sum()) > 0.5
-    widget.link.undo()
+    widget.undo.click()
     assert not layer.data.any()
+    assert not strokes.visible
+    assert "Draw scribbles shows them again" in panel.status.text()
+    panel.draw.click()
+    assert strokes.visible
+    assert "hidden" not in panel.status.text()
 
 
 def test_what_is_saved_is_what_is_opened_again(viewer, qtbot, widget, answers, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import namedtuple
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,9 +125,9 @@ def test_a_foreign_layer_on_a_scan_begins_without_names(tmp_path):
     foreign = {"name": "Labels", "scale": options["scale"], "translate": options["translate"]}
     correction = begin(np.zeros(image.shape, np.uint8), foreign, scan, [options["metadata"]["medseg"]])
     assert correction.session.facts.geometry == scan.geometry
-    assert correction.session.facts.scan == (tmp_path / "scan.nii.gz",)
+    assert correction.session.scan.files == (tmp_path / "scan.nii.gz",)
     assert correction.session.facts.labels_path is None
-    assert suggested_path(correction.session.facts) == tmp_path / "scan_seg.nii.gz"
+    assert suggested_path(correction.session) == tmp_path / "scan_seg.nii.gz"
     correction.session.close(discard=True)
 
 
@@ -140,12 +139,12 @@ def test_a_scan_on_another_grid_is_refused_and_leaves_no_session(sessions):
     assert not sessions.exists()
 
 
-def test_a_series_is_saved_beside_its_folder(correction):
-    from dataclasses import replace
-
-    series = tuple(Path("/study/series 3") / f"{n}.dcm" for n in range(3))
-    facts = replace(correction.session.facts, scan=series)
-    assert suggested_path(facts) == Path("/study/series 3_seg.nii.gz")
+def test_a_series_is_saved_beside_its_folder(tmp_path):
+    series = tuple(tmp_path / "series 3" / f"{n}.dcm" for n in range(3))
+    data, options, _ = labels_layer(label_map(), "case")
+    correction = begin(data, options, _scan(series), ())
+    assert suggested_path(correction.session) == tmp_path / "series 3_seg.nii.gz"
+    correction.session.close(discard=True)
 
 
 def test_the_place_on_show_follows_the_slider_and_knows_the_way_onwards(correction):
@@ -287,17 +286,17 @@ def test_why_nothing_was_interpolated_is_told_in_the_numbers_of_the_slider(affin
 
 
 def test_a_session_knows_its_scan_again_by_its_voxels_in_any_memory(correction):
-    scan, facts = _scan(), correction.session.facts
+    scan, known, grid = _scan(), correction.session.scan, correction.grid.geometry
     ((_, options, _),) = image_layers(scan, "scan")
     own, kept = scan.data[0], options["metadata"]
-    assert is_own(kept, np.asfortranarray(own), facts)
-    assert is_own(kept, np.ascontiguousarray(own[::-1])[::-1], facts)
-    assert own_channel(medseg.Volume(np.concatenate([scan.data + 1, scan.data]), scan.geometry), facts) == 1
+    assert is_own(kept, np.asfortranarray(own), known, grid)
+    assert is_own(kept, np.ascontiguousarray(own[::-1])[::-1], known, grid)
+    assert own_channel(medseg.Volume(np.concatenate([scan.data + 1, scan.data]), scan.geometry), known) == 1
     for other in (own + np.eye(*SHAPE[:2], dtype=own.dtype)[..., None], own.astype(np.float64)):
-        assert not is_own(kept, other, facts)
+        assert not is_own(kept, other, known, grid)
     shifted = medseg.Volume(scan.data, medseg.Geometry(SHAPE, _SAGITTAL))
     ((_, elsewhere, _),) = image_layers(shifted, "scan")
-    assert not is_own(elsewhere["metadata"], own, facts)
+    assert not is_own(elsewhere["metadata"], own, known, grid)
 
 
 def test_unseen_slices_are_those_with_labels_and_their_neighbours_in_order():

@@ -9,14 +9,19 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from napari_medseg.layers import Opening
+from napari_medseg.recovery.known_scan import KnownScan
 from napari_medseg.recovery.sessions import open_session
+from napari_medseg.reviewing.case_loading import load_case
 from napari_medseg.reviewing.review import ReviewQueue
 from napari_medseg.reviewing.review_files import find_cases
 
 import medseg
 from medseg import InputRefused, LabelSet, UsageError, Volume
 from medseg.errors import NotFound
+from tests.cohort.studies import InProcess, expected_labels, save_scan, write_manifest
 from tests.napari.session_case import SHAPE, label_map, oblique
+from tests.threshold_model import save_threshold_model
 
 
 def _scan(path, seed=0):
@@ -71,7 +76,7 @@ def _correct(queue, case_id, tmp_path, value=3, who="B. Reader"):
     session = open_session(
         medseg.read_labels(case.labels),
         case=case.id,
-        scan=[path for _, path in case.files.images],
+        scan=KnownScan(tuple(path for _, path in case.files.images)),
         labels_path=case.labels,
         root=tmp_path / "sessions",
     )
@@ -203,6 +208,72 @@ def test_a_study_finds_its_scans_by_the_sidecars_or_in_a_folder_that_is_named(tm
     with pytest.raises(UsageError, match="scan was not found"):
         queue.save_corrected("c", session)
     session.close()
+
+
+@pytest.fixture
+def cohort_study(tmp_path, monkeypatch):
+    """What ``medseg cohort run`` leaves of four scans: plain, sheared, damaged, and moved since."""
+    monkeypatch.setattr("medseg.cohort.run.open_executor", InProcess)
+    model = save_threshold_model(tmp_path / "model").path
+    scans = tmp_path / "scans"
+    paths = {
+        case: save_scan(scans / f"{case} 1.nii.gz", n) for n, case in enumerate(("plain", "sheared", "moved"))
+    }
+    image = nib.load(paths["sheared"])
+    affine = image.affine.copy()
+    affine[:3, 2] += 0.06 * affine[:3, 1]
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32), affine), paths["sheared"])
+    paths["damaged"] = scans / "damaged 1.nii.gz"
+    paths["damaged"].write_bytes(b"no scan")
+    rows = [{"case_id": case, "image": path} for case, path in paths.items()]
+    manifest = write_manifest(tmp_path / "cases.csv", rows)
+    medseg.run_cohort(manifest, model, tmp_path / "study", allow=["shear"], pictures=False)
+    (tmp_path / "archive").mkdir()
+    shutil.move(paths["moved"], tmp_path / "archive")
+    return tmp_path / "study", paths
+
+
+def test_a_study_of_a_cohort_opens_with_the_scans_that_its_ledger_names(cohort_study, tmp_path):
+    from medseg.training.dataset import read_dataset
+
+    study, paths = cohort_study
+    found = {case.id: case for case in ReviewQueue(study)}
+    assert list(found)[:2] == ["damaged", "sheared"]  # refused, then with a warning
+    assert {case: [path for _, path in one.files.images] for case, one in found.items()} == {
+        case: [] if case == "moved" else [path] for case, path in paths.items()
+    }
+    assert found["damaged"].labels is None
+    assert any("damaged" in reason for reason in found["damaged"].files.reasons)
+    queue = ReviewQueue(study, tmp_path / "archive")
+    assert queue["moved"].files.images == (("", tmp_path / "archive" / "moved 1.nii.gz"),)
+    for case in ("plain", "moved"):
+        labels = _correct(queue, case, tmp_path, value=7)
+        expected = expected_labels(queue[case].files.images[0][1])
+        expected[2:6, 1:4, 0:2] = 7
+        np.testing.assert_array_equal(labels, expected)
+    assert [case.id for case in read_dataset(queue.dataset_path).cases] == ["moved", "plain"]
+
+
+def test_what_was_allowed_for_a_study_is_allowed_when_its_case_is_opened(cohort_study, tmp_path):
+    study, paths = cohort_study
+    with pytest.raises(InputRefused, match="right angles"):
+        medseg.read(paths["sheared"])
+    loaded = load_case(ReviewQueue(study), "sheared", tmp_path / "sessions")
+    np.testing.assert_array_equal(loaded.session.array, expected_labels(paths["sheared"]))
+    assert loaded.session.scan.opening == Opening(None, ("shear",))
+    assert any("right angles" in notice for notice in loaded.notices)
+    loaded.session.close()
+
+
+def test_a_case_whose_scan_was_replaced_since_comes_back_with_a_warning(cohort, tmp_path):
+    queue, root = ReviewQueue(cohort), tmp_path / "sessions"
+    for replaced in (False, True):
+        loaded = load_case(queue, "poor", root)
+        assert any("not those of the scan" in notice for notice in loaded.notices) == replaced
+        loaded.session.array[1, 1, 1] ^= 1
+        loaded.session.sync(everything=True)
+        loaded.session.close()
+        _scan(cohort / "poor.nii.gz", seed=99)
 
 
 def test_channels_of_a_case_keep_their_names_and_become_files_of_the_dataset(tmp_path):

@@ -19,6 +19,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from napari_medseg.layers import Opening
+from napari_medseg.recovery.known_scan import KnownScan
 from napari_medseg.recovery.session_folders import sessions_folder
 from napari_medseg.recovery.sessions import discard, open_session, recover, unfinished_sessions
 
@@ -260,7 +262,9 @@ def test_two_windows_do_not_share_a_session(session):
 
 
 def test_a_session_closed_with_unsaved_edits_is_offered_and_one_without_is_gone(tmp_path):
-    session = open_session(label_map(), case="Müller 1/2", scan=[tmp_path / "a.nii.gz"], root=tmp_path / "s")
+    session = open_session(
+        label_map(), case="Müller 1/2", scan=KnownScan((tmp_path / "a.nii.gz",)), root=tmp_path / "s"
+    )
     start = session.array.copy()
     with session.step():
         session.array[_BOX] = 200
@@ -373,7 +377,11 @@ def test_provenance_tells_from_what_by_whom_and_what_changed(tmp_path):
     model = {"name": "brain", "sha256": "ab" * 32}
     (tmp_path / "case_seg.json").write_text(json.dumps({"provenance": {"model": model}}))
     session = open_session(
-        medseg.read_labels(path), case="case", scan=[scan], labels_path=path, root=tmp_path / "sessions"
+        medseg.read_labels(path),
+        case="case",
+        scan=KnownScan((scan,), opening=Opening("2", ("shear",))),
+        labels_path=path,
+        root=tmp_path / "sessions",
     )
     start_sha = _sha256(path)
     start = session.array.copy()
@@ -385,7 +393,9 @@ def test_provenance_tells_from_what_by_whom_and_what_changed(tmp_path):
     session.undo()
     session.save(path, who="A. Reader", overwrite=True)  # over the labels that it began with
     facts = json.loads((tmp_path / "case_seg.provenance.json").read_text())
-    assert facts["scan"] == {"name": "case.nii.gz", "sha256": _sha256(scan)}
+    opening = {"series": "2", "allow": ["shear"]}
+    assert facts["scan"] == {"name": "case.nii.gz", "sha256": _sha256(scan), **opening}
+    assert facts["other_scans"] == []
     assert facts["start"] == {"name": "case_seg.nii.gz", "sha256": start_sha}
     assert facts["segmentation"] == {"name": "case_seg.nii.gz", "sha256": _sha256(path)}
     assert (facts["model"], facts["who"], facts["edits"], facts["earlier"]) == (model, "A. Reader", 2, [])

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
+
+import nibabel as nib
 import numpy as np
 import pytest
 from napari_medseg._sample_data import make_scan
-from napari_medseg.layers import image_layers, labels_layer
+from napari_medseg.correction.correcting import known_scan, suggested_path
+from napari_medseg.correction.session_scan import read_scan
+from napari_medseg.layers import METADATA_KEY, Opening, image_layers, labels_layer
+from napari_medseg.recovery.known_scan import NO_SCAN
 from napari_medseg.recovery.sessions import open_session, recover
 
 import medseg
@@ -66,7 +74,7 @@ def _left_behind(viewer, widget, path):
     facts = widget.session.facts
     widget.leave(may_cancel=False)
     viewer.layers.clear()
-    again = open_session(truth, case=facts.case, scan=facts.scan, scan_crc32=facts.scan_crc32)
+    again = open_session(truth, case=facts.case, scan=facts.scan)
     truth.data[3, 3, 3] ^= 1
     again.sync(everything=True)
     again.close()
@@ -122,6 +130,72 @@ def test_a_missing_scan_is_taken_as_soon_as_the_window_has_it(viewer, qtbot, wid
     assert [one.name for one in viewer.layers] == ["moved", "structures", "another"]
     assert widget.chooser.scan.layer is viewer.layers["moved"]
     assert not widget.banner.isVisibleTo(widget), widget.banner.text()
+
+
+def test_a_scan_chosen_later_is_told_of_and_opened_again_as_it_was_opened(viewer, qtbot, widget, tmp_path):
+    scan, made = make_scan()
+    affine = scan.geometry.affine.copy()
+    affine[:3, 2] += 0.06 * affine[:3, 1]
+    path = tmp_path / "tilted.nii.gz"
+    nib.save(nib.Nifti1Image(np.stack([scan.data[0] + 1, scan.data[0]], axis=-1), affine), path)
+    opening = Opening("2", ("shear",))
+    chosen = medseg.read(path, series="2", allow=["shear"])
+    data, options, _ = labels_layer(medseg.LabelMap(made.data, chosen.geometry, made.labels), "structures")
+    viewer.add_labels(data, **options)
+    widget.chooser.button.click()
+    assert widget.session.scan == NO_SCAN
+    ((data, options, _),) = image_layers(chosen, "tilted", opening)
+    widget.chooser.scan.choose(viewer.add_image(data, **options))
+    assert suggested_path(widget.session) == tmp_path / "tilted_seg.nii.gz"
+    widget.link.layer.data[3, 3, 3] ^= 1
+    widget.session.save(tmp_path / "out.nii.gz")
+    told = json.loads((tmp_path / "out.provenance.json").read_text())["scan"]
+    assert told == {
+        "name": "tilted.nii.gz",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "series": "2",
+        "allow": ["shear"],
+    }
+    widget.link.layer.data[4, 4, 4] ^= 1
+    widget.session.sync(everything=True)
+    killed = shutil.copytree(widget.session.folder, tmp_path / "killed" / "case")
+    widget.leave(may_cancel=False)
+    viewer.layers.clear()
+    widget.resume(recover(killed))
+    qtbot.waitUntil(lambda: widget.link.correction.image is not None, timeout=_WAIT_MS)
+    np.testing.assert_array_equal(widget.link.correction.image, chosen.data[0])
+    assert viewer.layers[0].metadata[METADATA_KEY]["opening"] == opening
+    assert not widget.banner.isVisibleTo(widget), widget.banner.text()
+
+
+def test_a_scan_that_is_turned_against_the_labels_is_warned_of_and_not_kept(viewer, widget):
+    scan, made = make_scan()
+    affine, c, s = scan.geometry.affine.copy(), np.cos(0.1), np.sin(0.1)
+    middle = affine @ (*(np.array(scan.geometry.shape) - 1) / 2, 1)
+    affine[:3, :3] = np.array(((c, -s, 0), (s, c, 0), (0, 0, 1))) @ affine[:3, :3]
+    affine[:3, 3] += (middle - affine @ np.linalg.solve(scan.geometry.affine, middle))[:3]
+    data, options, _ = labels_layer(made, "structures")
+    viewer.add_labels(data, **options)
+    widget.chooser.button.click()
+    turned = medseg.Volume(scan.data, medseg.Geometry(scan.geometry.shape, affine))
+    ((data, options, _),) = image_layers(turned, "turned")
+    widget.chooser.scan.choose(viewer.add_image(data, **options))
+    assert "turned against each other" in widget.banner.text()
+    assert widget.session.scans == ()
+
+
+def test_a_file_in_the_place_of_a_repaired_scan_is_not_repaired_unasked(tmp_path):
+    scan, _ = make_scan()
+    affine = scan.geometry.affine.copy()
+    affine[:3, 2] += 0.06 * affine[:3, 1]
+    path = tmp_path / "tilted.nii.gz"
+    nib.save(nib.Nifti1Image(scan.data[0], affine), path)
+    own = medseg.read(path, allow=["shear"])
+    known = known_scan(own, Opening(None, ("shear",)))
+    assert read_scan(path, known, own.geometry).channel == 0
+    nib.save(nib.Nifti1Image(scan.data[0][::-1].copy(), affine), path)
+    with pytest.raises(medseg.InputRefused, match="right angles"):
+        read_scan(path, known, own.geometry)
 
 
 def test_the_labels_follow_the_selection_until_the_start_and_then_stay(viewer, widget):

@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QFileDialog, QMainWindow, QMessageBox, QWidget
 
 from napari_medseg.panels.words import counted
-from napari_medseg.recovery.session_files import SessionFacts
+from napari_medseg.session import CorrectionSession
 
 Choice = Literal["save", "keep", "discard", "cancel"]
 _FILTER = "Segmentations (*.nii.gz *.nii *.seg.nrrd *.nrrd *.mha)"
@@ -59,10 +59,11 @@ def ask_path(parent: QWidget, suggested: Path) -> Path | None:
     return Path(named) if named else None
 
 
-def ask_scan(parent: QWidget, facts: SessionFacts) -> Path | None:
+def ask_scan(parent: QWidget, session: CorrectionSession) -> Path | None:
     """The file of a case's scan, None for none; the dialog begins where the scan was, if that is known."""
-    begin = str(facts.scan[0].parent) if facts.scan else ""
-    named, _ = QFileDialog.getOpenFileName(parent, f"Open the scan of {facts.case}", begin)
+    files = session.scan.files
+    begin = str(files[0].parent) if files else ""
+    named, _ = QFileDialog.getOpenFileName(parent, f"Open the scan of {session.facts.case}", begin)
     return Path(named) if named else None
 
 

@@ -32,8 +32,8 @@ from napari_medseg._qt.toolbox import Toolbox
 from napari_medseg._qt.unfinished_list import UnfinishedList
 from napari_medseg._qt.wrapped_text import WrappedText
 from napari_medseg._writer import scans_in_the_window
-from napari_medseg.correction.correcting import Correction, begin, suggested_path
-from napari_medseg.layers import labels_layer, volume_of
+from napari_medseg.correction.correcting import Correction, begin, join, suggested_path
+from napari_medseg.layers import labels_layer, opening_of, volume_of
 from napari_medseg.recovery.provenance import provenance_path
 from napari_medseg.segmenting import failure
 from napari_medseg.session import CorrectionSession
@@ -87,11 +87,13 @@ class CorrectWidget(QScrollArea):
         try:
             scan = None if scan_layer is None else volume_of([(scan_layer.data, scan_layer.metadata)])
             shared = session_of(layer)
+            opening = opening_of([] if scan_layer is None else [scan_layer.metadata])
             if shared is not None:
-                correction = Correction(shared, None if scan is None else scan.data[0])
+                correction = join(shared, scan, opening)
             else:
                 _, options, _ = layer.as_layer_data_tuple()
-                correction = begin(layer.data, options, scan, scans_in_the_window(), kept_of(layer))
+                scans, kept = scans_in_the_window(), kept_of(layer)
+                correction = begin(layer.data, options, scan, scans, kept, opening)
         except (MedsegError, OSError) as error:
             self._fail(error)
             return
@@ -228,12 +230,12 @@ class CorrectWidget(QScrollArea):
 
     def _ask_and_save(self) -> None:
         session = self.session
-        if session is not None and (path := ask_path(self, suggested_path(session.facts))):
+        if session is not None and (path := ask_path(self, suggested_path(session))):
             self.save(path)
 
     def _save_now(self) -> bool:
         session = self.session
-        path = None if session is None else ask_path(self, suggested_path(session.facts))
+        path = None if session is None else ask_path(self, suggested_path(session))
         if session is None or path is None:
             return False
         session.save(path, who=self.who.text().strip() or None, overwrite=True)
@@ -285,7 +287,7 @@ class CorrectWidget(QScrollArea):
             self.banner.hide()
 
     def _open_scan(self) -> None:
-        if self.session is not None and (path := ask_scan(self, self.session.facts)):
+        if self.session is not None and (path := ask_scan(self, self.session)):
             self.scan.open(path)
 
     def _say(self, verdict: Verdict, introduction: str = "") -> None:

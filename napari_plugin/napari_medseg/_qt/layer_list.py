@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
 from napari_medseg._qt.connections import Connections
 from napari_medseg.layers import METADATA_KEY
+from napari_medseg.results import is_doubt_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -88,6 +89,11 @@ class LayerList(QComboBox):
 
 def is_scan(layer: Layer) -> bool:
     """Whether it is a grey image that medseg opened."""
+    return is_map(layer) and not is_doubt_of(layer.metadata)
+
+
+def is_map(layer: Layer) -> bool:
+    """Whether it is a grey image on a grid that medseg knows: a scan, or what a model says of one."""
     return isinstance(layer, Image) and not layer.rgb and "geometry" in layer.metadata.get(METADATA_KEY, {})
 
 

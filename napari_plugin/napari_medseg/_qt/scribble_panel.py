@@ -123,6 +123,8 @@ class ScribblePanel(QWidget):
         else:
             show_meaning(self.layer, self.strokes)
         self._show_strokes()
+        if self.status.text() == _PUT_AWAY:
+            self.status.setText(_HOW)
         self._fill()
         rows = [one.label for one in self.strokes]
         self.legend.setCurrentRow(rows.index(label) if label in rows else 0)

@@ -6,20 +6,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import create_worker
 
-from medseg import MedsegError, Verdict, Volume
+from medseg import MedsegError, Verdict
+from medseg.errors import WriteFailed
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.layer_link import LayerLink
 from napari_medseg._qt.layer_list import LayerList, is_scan
 from napari_medseg.correction.session_scan import (
+    FoundScan,
     is_own,
+    known_layer,
     not_the_same,
     read_scan,
     scan_layers,
+    turned_otherwise,
 )
-from napari_medseg.layers import volume_of
+from napari_medseg.layers import METADATA_KEY, volume_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -72,12 +77,12 @@ class SessionScan(QObject):
         if link is None:
             return
         own = next((one for one in self._viewer.layers if is_scan(one) and _is_own(one, link)), None)
-        facts = link.correction.session.facts
+        known = link.correction.session.scan
         if own is not None:
             self._choose(own)
-        elif facts.scan:
-            self._read(facts.scan[0], only_own=True)
-        elif facts.scan_crc32 is not None:
+        elif known.files:
+            self._read(known.files[0], only_own=True)
+        elif known.is_known:
             self._miss("its scan was not opened from a file that is known")
 
     def open(self, path: Path) -> None:
@@ -89,14 +94,13 @@ class SessionScan(QObject):
         if link is None:
             return
 
-        def read(got: tuple[Volume, int | None]) -> None:
-            scan, channel = got
+        def read(found: FoundScan) -> None:
             if self._link is not link:  # another case is corrected by now
                 return
-            if channel is None and only_own:
+            if found.channel is None and only_own:
                 self._miss(f"{path.name} does not hold the voxels any more that the correction began with")
             else:
-                self._add(scan, path, channel or 0)
+                self._add(found, path)
 
         def fail(error: Exception) -> None:
             if self._link is not link:
@@ -109,7 +113,8 @@ class SessionScan(QObject):
         create_worker(
             read_scan,
             path,
-            link.correction.session.facts,
+            link.correction.session.scan,
+            link.correction.grid.geometry,
             _connect={"returned": read, "errored": fail},
             _start_thread=True,
         )
@@ -118,15 +123,15 @@ class SessionScan(QObject):
         """The scan was not found: it can be chosen while the correction runs."""
         self.told.emit(Verdict.of("warning", "scan-missing", f"{_CHOOSE} What was found: {why}. {_ANY_WAY}"))
 
-    def _add(self, scan: Volume, path: Path, channel: int) -> None:
+    def _add(self, found: FoundScan, path: Path) -> None:
         selected = self._viewer.layers.selection.active
         self._opened.drop()  # these are not to be looked at
-        layers: list[Image] = [self._viewer.add_image(d, **o) for d, o, _ in scan_layers(scan, path)]
+        layers: list[Image] = [self._viewer.add_image(d, **o) for d, o, _ in scan_layers(found, path)]
         for one in layers:
             self._put_below(one)
         self._viewer.layers.selection.active = selected
         self._opened.add(self._viewer.layers.events.inserted, self._look_at)
-        own = layers[channel if len(layers) > 1 else 0]
+        own = layers[(found.channel or 0) if len(layers) > 1 else 0]
         own.visible = True
         self._choose(own)
 
@@ -146,15 +151,25 @@ class SessionScan(QObject):
         link, layer = self._link, self._chosen.layer
         if link is None:
             return
-        facts = link.correction.session.facts
         image = None if layer is None else volume_of([(layer.data, layer.metadata)]).data[0]
         link.correction.image = image
         self._put_below(layer)
-        if layer is not None and facts.scan_crc32 is not None and not _is_own(layer, link):
-            self.told.emit(Verdict.of("warning", "scan-differs", not_the_same(layer.name)))
-        else:
-            self.told.emit(None)
+        self.told.emit(None if layer is None or image is None else self._remember(layer, image, link))
         self.taken.emit(None if layer is None else tuple(layer.contrast_limits))
+
+    def _remember(self, layer: Layer, image: NDArray[Any], link: LayerLink) -> Verdict | None:
+        """Let the session know the scan; what is to be said of it, None for nothing."""
+        if not layer.metadata[METADATA_KEY]["geometry"].same_grid(link.correction.grid.geometry):
+            return Verdict.of("warning", "grid-differs", turned_otherwise(layer.name))
+        session, scan = link.correction.session, known_layer(layer.metadata, image)
+        began_with = session.scan
+        try:
+            session.add_scan(scan)
+        except WriteFailed as error:
+            return Verdict.of("warning", "scan-not-kept", str(error))
+        if began_with.crc32 is not None and not began_with.is_same(scan):
+            return Verdict.of("warning", "scan-differs", not_the_same(layer.name))
+        return None
 
     def _put_below(self, layer: Layer | None) -> None:
         """A scan is opaque: above the labels it would hide them."""
@@ -170,4 +185,5 @@ def _is_own(layer: Layer, link: LayerLink) -> bool:
     grid = link.correction.grid
     if layer.data.shape != grid.layer_shape:
         return False
-    return is_own(layer.metadata, grid.to_array(np.asarray(layer.data)), link.correction.session.facts)
+    image = grid.to_array(np.asarray(layer.data))
+    return is_own(layer.metadata, image, link.correction.session.scan, grid.geometry)

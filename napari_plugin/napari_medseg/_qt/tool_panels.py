@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
     QComboBox,
@@ -21,6 +22,9 @@ from qtpy.QtWidgets import (
 from napari_medseg._qt.layer_list import LayerList
 from napari_medseg.correction.slices_of_interest import MapKind
 from napari_medseg.correction.tools import Extent
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
 
 _EXTENTS: tuple[tuple[str, Extent], ...] = (
     ("3D, the whole scan", "volume"),
@@ -106,6 +110,12 @@ class SlicePanel(QWidget):
         layout.addWidget(self.next_slice)
         layout.addLayout(form)
         self._show_kind()
+
+    def choose_doubt(self, layer: Layer | None) -> None:
+        """Look for the most doubt in a map of it; None looks for what was not seen yet."""
+        self.maps.choose(layer)
+        if layer is not None:
+            self.kind.setCurrentIndex(self.kind.findData("doubt"))
 
     def _show_kind(self) -> None:
         # setRowVisible is newer than the oldest Qt that napari takes.

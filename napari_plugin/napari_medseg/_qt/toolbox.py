@@ -15,7 +15,7 @@ from medseg import MedsegError
 from napari_medseg._qt.click_modes import CanvasMode
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.layer_link import LayerLink
-from napari_medseg._qt.layer_list import LayerList, is_scan
+from napari_medseg._qt.layer_list import LayerList, is_map
 from napari_medseg._qt.limits_panel import LimitsPanel
 from napari_medseg._qt.scribble_panel import ScribblePanel
 from napari_medseg._qt.shortcuts import key_of
@@ -29,6 +29,8 @@ from napari_medseg.correction.scribbling import Stroke, answer_edit
 from napari_medseg.correction.slices_of_interest import doubt_of_slices, next_unseen, next_unsure
 from napari_medseg.correction.tools import Job, Tool, Voxel
 from napari_medseg.edits import Edit
+from napari_medseg.layers import METADATA_KEY
+from napari_medseg.results import is_doubt_of
 from napari_medseg.scribble.scribbles import Answer
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ class Toolbox(QWidget):
         self.labels.other.setMaximum(int(np.iinfo(link.correction.session.facts.dtype).max))
         self.scribbles.start(link)
         self.slices.maps.refill()
+        self.slices.choose_doubt(self._own_doubt(link.layer))
         self._layer_events.add(link.layer.events.selected_label, self._name_labels)
         self._name_labels()
 
@@ -270,9 +273,15 @@ class Toolbox(QWidget):
         self.selected.setText(f"The tools work on label {chosen}: {name(chosen)}")
         self.labels.other_name.setText(name(self.labels.other.value()))
 
+    def _own_doubt(self, labels: Layer) -> Layer | None:
+        """The map of doubt of the run that made these labels, None where there is none."""
+        key = labels.metadata.get(METADATA_KEY, {}).get("run")
+        found = (one for one in self._viewer.layers if is_doubt_of(one.metadata, key))
+        return None if key is None else next(found, None)
+
     def _may_be_map(self, layer: Layer) -> bool:
         link = self._link
-        if link is None or not is_scan(layer):
+        if link is None or not is_map(layer):
             return False
         correction = link.correction
         same = layer.data.shape == correction.layer_data.shape and correction.grid.is_at(

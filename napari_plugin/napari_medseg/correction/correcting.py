@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg import InputRefused, LabelMap, MedsegError, Volume
+from medseg import Geometry, InputRefused, LabelMap, MedsegError, Volume
 from medseg.io.files import stem
 from napari_medseg._writer import labels_to_save
 from napari_medseg.correction.limits import Limits
@@ -20,9 +20,9 @@ from napari_medseg.editing.arguments import Over
 from napari_medseg.editing.boxes import Box
 from napari_medseg.editing.brush import near_way
 from napari_medseg.edits import Edit
-from napari_medseg.layers import METADATA_KEY, LayerGrid
+from napari_medseg.layers import METADATA_KEY, UNASKED, LayerGrid, Opening
+from napari_medseg.recovery.known_scan import NO_SCAN, KnownScan
 from napari_medseg.recovery.scan_checksum import scan_checksum
-from napari_medseg.recovery.session_files import SessionFacts
 from napari_medseg.recovery.sessions import open_session, recover
 from napari_medseg.session import CorrectionSession
 
@@ -202,6 +202,7 @@ def begin(
     scan: Volume | None,
     scans: Sequence[Options],
     kept: Path | None = None,
+    opening: Opening = UNASKED,
 ) -> Correction:
     """Open a session on a labels layer's memory, or on a copy of it where it cannot be edited in place.
 
@@ -216,6 +217,8 @@ def begin(
     kept
         The folder of the layer's session that was kept for later, which then goes on: all of it can be
         undone, and what was painted since is an edit.
+    opening
+        How the scan was opened.
 
     Returns
     -------
@@ -230,34 +233,55 @@ def begin(
         ``grid-differs`` if the scan lies on another grid.
     """
     labels = editable(labels_to_save(data, options, scans), data)
-    image = None
-    files: tuple[Path, ...] = ()
-    if scan is not None:
-        if not scan.geometry.same_grid(labels.geometry):
-            raise InputRefused(
-                f"the scan has {scan.geometry.shape} voxels and the labels {labels.geometry.shape}, or they "
-                "lie at different places: choose the scan that the labels belong to, or none",
-                code="grid-differs",
-            )
-        image, files = scan.data[0], scan.source.paths
+    _check_grid(scan, labels.geometry)
     if kept is not None:
         session = recover(kept)
         try:
             session.attach(labels.data)
+            return join(session, scan, opening)
         except MedsegError:
             session.close()
             raise
-        return Correction(session, image)
-    own = [path for path in labels.source.paths if path not in files]
+    own = [path for path in labels.source.paths if scan is None or path not in scan.source.paths]
     session = open_session(
         labels,
         case=str(options["name"]),
-        scan=files,
+        scan=NO_SCAN if scan is None else known_scan(scan, opening),
         labels_path=own[0] if len(own) == 1 else None,
         model=_model_of(options),
-        scan_crc32=None if image is None else scan_checksum(image),
     )
-    return Correction(session, image)
+    return Correction(session, None if scan is None else scan.data[0])
+
+
+def join(session: CorrectionSession, scan: Volume | None, opening: Opening = UNASKED) -> Correction:
+    """Correct in a session that is open already, and let it know the scan; parameters as of `begin`.
+
+    Raises
+    ------
+    InputRefused
+        ``grid-differs`` if the scan lies on another grid.
+    WriteFailed
+        As `CorrectionSession.add_scan`.
+    """
+    _check_grid(scan, session.facts.geometry)
+    if scan is None:
+        return Correction(session)
+    session.add_scan(known_scan(scan, opening))
+    return Correction(session, scan.data[0])
+
+
+def known_scan(scan: Volume, opening: Opening = UNASKED) -> KnownScan:
+    """What a session keeps of a scan: files, checksum of its first channel, and how it was opened."""
+    return KnownScan(scan.source.paths, scan_checksum(scan.data[0]), opening)
+
+
+def _check_grid(scan: Volume | None, geometry: Geometry) -> None:
+    if scan is not None and not scan.geometry.same_grid(geometry):
+        raise InputRefused(
+            f"the scan has {scan.geometry.shape} voxels and the labels {geometry.shape}, or they "
+            "lie at different places: choose the scan that the labels belong to, or none",
+            code="grid-differs",
+        )
 
 
 def _model_of(options: Options) -> dict[str, str | None] | None:
@@ -278,14 +302,15 @@ def editable(labels: LabelMap, layer_data: Any) -> LabelMap:
     return replace(labels, data=np.array(labels.data, order="K"))
 
 
-def suggested_path(facts: SessionFacts) -> Path:
+def suggested_path(session: CorrectionSession) -> Path:
     """Where the result of a session is proposed to go: ``<scan>_seg.nii.gz`` beside the scan.
 
     Of a series, beside its folder and with its name. Without files, in the current folder.
     """
-    if not facts.scan:
-        return Path.cwd() / f"{facts.case.replace('/', '-')}_seg.nii.gz"
-    first = facts.scan[0]
-    if len(facts.scan) == 1:
+    files = session.scan.files
+    if not files:
+        return Path.cwd() / f"{session.facts.case.replace('/', '-')}_seg.nii.gz"
+    first = files[0]
+    if len(files) == 1:
         return first.with_name(f"{stem(first)}_seg.nii.gz")
     return first.parent.with_name(f"{first.parent.name}_seg.nii.gz")

@@ -18,6 +18,7 @@ bytes  what
        3  redo: the step that was undone last was made again
        4  labels: JSON, the label set from here on
        5  saved: the offset in the file of the last edit that stood in what was saved (uint64), 0 for none
+       6  scan: JSON, the fields of `KnownScan.to_json`. A scan that was chosen later
 ====== ============================================================================================
 
 A flat index counts voxels of the array (i, j, k) along memory: in order ``"F"`` i runs fastest, in ``"C"`` k.
@@ -48,7 +49,7 @@ from medseg.errors import WriteFailed
 from napari_medseg.recovery.differences import Difference
 
 MAGIC = b"medseg journal 1\n"
-HEADER, EDIT, UNDO, REDO, LABELS, SAVED = range(6)
+HEADER, EDIT, UNDO, REDO, LABELS, SAVED, SCAN = range(7)
 
 _HEAD = struct.Struct("<III")
 _LENGTH = struct.Struct("<I")
@@ -76,6 +77,8 @@ class Contents:
     ----------
     header, labels
         The JSON of the header, and of the last label set that was written after it, if any.
+    scans
+        The JSON of each scan that was chosen later, in order.
     records
         All behind the header, in order.
     end, checksum
@@ -88,6 +91,7 @@ class Contents:
 
     header: Mapping[str, Any]
     labels: Mapping[str, Any] | None
+    scans: tuple[Mapping[str, Any], ...]
     records: tuple[Record, ...]
     end: int
     checksum: int
@@ -189,6 +193,11 @@ def labels_body(labels: Mapping[str, Any], now: float) -> bytes:
     return _COMMON.pack(LABELS, now) + _json(labels)
 
 
+def scan_body(scan: Mapping[str, Any], now: float) -> bytes:
+    """The body of a record of a scan."""
+    return _COMMON.pack(SCAN, now) + _json(scan)
+
+
 def saved_body(position: int, now: float) -> bytes:
     """The body of a mark that what stood at a position has been saved."""
     return _COMMON.pack(SAVED, now) + _POSITION.pack(position)
@@ -208,6 +217,7 @@ def read_journal(path: Path) -> Contents:
             raise damaged(path, "it does not begin as a journal of format 1 does")
         header: Mapping[str, Any] | None = None
         labels: Mapping[str, Any] | None = None
+        scans: list[Mapping[str, Any]] = []
         records: list[Record] = []
         offset, checksum, damage, torn = len(MAGIC), 0, None, 0
         while offset < size:
@@ -222,13 +232,15 @@ def read_journal(path: Path) -> Contents:
                 header = json.loads(bytes(rest))
             else:
                 labels = json.loads(bytes(rest)) if kind == LABELS else labels
+                if kind == SCAN:
+                    scans.append(json.loads(bytes(rest)))
                 step = _EDIT.unpack_from(rest)[0] if kind == EDIT else 0
                 saved = _POSITION.unpack(rest)[0] if kind == SAVED else 0
                 records.append(Record(offset, kind, time, step, saved))
             offset, checksum = offset + _HEAD.size + len(body), following
     if header is None:
         raise damaged(path, damage or "its header was not written whole")
-    return Contents(header, labels, tuple(records), offset, checksum, torn, damage)
+    return Contents(header, labels, tuple(scans), tuple(records), offset, checksum, torn, damage)
 
 
 def read_edit(file: Any, offset: int, dtype: np.dtype[Any]) -> Difference:

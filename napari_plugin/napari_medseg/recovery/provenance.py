@@ -8,9 +8,12 @@ medseg                  version that wrote it
 session                 name of the session: a second save of one session replaces its first
 case                    as shown to the user
 segmentation            name and SHA-256 of the file beside
-scan, start             names and SHA-256 of the scan and of the labels that the session began with;
-                        null without such a file. Of a series the name is its folder's, and the
-                        digest that of its files' digests, in slice order
+scan                    name and SHA-256 of the scan that the session began with, else of the first that
+                        was chosen, with the words that opened it: ``series``, null where there was no
+                        choice, and ``allow``. null without such a file. Of a series the name is its
+                        folder's, and the digest that of its files' digests, in slice order
+other_scans             the same of other scans on this grid: further channels, or chosen while it ran
+start                   name and SHA-256 of the labels that the session began with, null without such a file
 model                   name and SHA-256 of the model that made ``start``, null where neither the window nor a
                         sidecar tells
 who                     free text, null where not told
@@ -36,6 +39,7 @@ from numpy.typing import NDArray
 
 from medseg import InputRefused, __version__
 from medseg.io.files import sha256_files, stem, write_text
+from napari_medseg.recovery.known_scan import KnownScan
 from napari_medseg.recovery.session_files import SessionFacts
 
 FORMAT_VERSION = 1
@@ -74,6 +78,7 @@ def write(
     session: str,
     facts: SessionFacts,
     *,
+    scans: Sequence[KnownScan],
     names: Mapping[int, str],
     changed: Mapping[int, tuple[int, int]],
     edits: int,
@@ -89,6 +94,8 @@ def write(
         The file, which exists.
     session, facts
         The session's name and case.
+    scans
+        On which the labels were corrected.
     names, changed
         Names by id, and voxels added and removed by id.
     edits, active_seconds, saved, who
@@ -102,7 +109,8 @@ def write(
         "session": session,
         "case": facts.case,
         "segmentation": _file_facts([segmentation]),
-        "scan": _file_facts(facts.scan),
+        "scan": _scan_facts(scans[0]) if scans else None,
+        "other_scans": [found for one in scans[1:] if (found := _scan_facts(one)) is not None],
         "start": _file_facts(start, facts.labels_sha256),
         "model": _model_of(facts.labels_path) if facts.model is None else dict(facts.model),
         "who": who or None,
@@ -151,6 +159,13 @@ def _file_facts(paths: Sequence[Path], sha256: str | None = None) -> dict[str, s
         sha256 = sha256_files(paths)
     name = paths[0].name if len(paths) == 1 else paths[0].parent.name
     return {"name": name, "sha256": sha256}
+
+
+def _scan_facts(scan: KnownScan) -> dict[str, Any] | None:
+    """The files of a scan, and how they were opened; None for a scan that came from no file."""
+    found = _file_facts(scan.files)
+    opening = {"series": scan.opening.series, "allow": list(scan.opening.allow)}
+    return None if found is None else {**found, **opening}
 
 
 def _model_of(labels_path: Path | None) -> dict[str, Any] | None:

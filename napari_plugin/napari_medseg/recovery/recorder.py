@@ -25,7 +25,17 @@ from napari_medseg.recovery.differences import (
     union,
 )
 from napari_medseg.recovery.history import History, WorkClock
-from napari_medseg.recovery.journal import REDO, UNDO, Journal, edit_body, labels_body, mark_body, saved_body
+from napari_medseg.recovery.journal import (
+    REDO,
+    UNDO,
+    Journal,
+    edit_body,
+    labels_body,
+    mark_body,
+    saved_body,
+    scan_body,
+)
+from napari_medseg.recovery.known_scan import KnownScan
 from napari_medseg.recovery.session_files import SessionFacts, labels_to_json
 
 # Of N voxels: their ids before, and their indices along i, j and k. Which may change, None for all.
@@ -43,9 +53,9 @@ class Recorder:
         The live array (I, J, K). Somebody else writes to it, perhaps while a method runs.
     facts
         Shape, type and memory order.
-    journal, history, clock, labels, saved
+    journal, history, clock, labels, saved, other_scans
         Where the session stands: its journal open at the end, what can be undone, the time worked, the label
-        set, and the position that was saved last.
+        set, the position that was saved last, and the scans that were chosen since it began.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class Recorder:
         clock: WorkClock,
         labels: LabelSet,
         saved: int = 0,
+        other_scans: Iterable[KnownScan] = (),
     ) -> None:
         self.facts = facts
         self.journal = journal
@@ -64,6 +75,7 @@ class Recorder:
         self.clock = clock
         self.labels = labels
         self.saved = saved
+        self.scans = tuple(one for one in (facts.scan, *other_scans) if one.is_known)
         self.everything = ranges_of(None, facts.geometry.shape, facts.order)
         self.attach(array)
         self.shadow = np.array(self._live, order="C")  # in memory order, as of the last record
@@ -118,6 +130,13 @@ class Recorder:
         self.journal.append(labels_body(labels_to_json(labels), time.time()))
         self.journal.flush()
         self.labels = labels
+
+    def add_scan(self, scan: KnownScan) -> None:
+        """Keep a scan that was chosen, unless it is known already."""
+        if scan.is_known and not any(scan.is_same(one) for one in self.scans):
+            self.journal.append(scan_body(scan.to_json(), time.time()))
+            self.journal.flush()
+            self.scans = (*self.scans, scan)
 
     def set_saved(self, position: int) -> None:
         """Keep that what stood at a position of the history was saved."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from medseg import Geometry, Label, LabelSet
 from napari_medseg.recovery.differences import BLOCK_VOXELS
 from napari_medseg.recovery.journal import damaged, new_journal
+from napari_medseg.recovery.known_scan import KnownScan
 
 JOURNAL, START = "journal", "start"
 FORMAT_VERSION = 1
@@ -40,7 +41,7 @@ class SessionFacts:
     dtype, order
         Of the array: an unsigned integer type, and ``"F"`` or ``"C"``.
     scan
-        The scan's files, in slice order for a series; empty where none is known.
+        The scan that it began with, if there was one.
     labels_path, labels_sha256
         The file that the labels were read from, and its SHA-256 then; None where they began empty.
     start_sha256
@@ -50,8 +51,6 @@ class SessionFacts:
     model
         ``name`` and ``sha256`` of the model that made the labels in the window; None where no model did, or
         where ``labels_path`` has a sidecar that tells.
-    scan_crc32
-        `scan_checksum.scan_checksum` of the scan; None where there was none, or nobody took it.
     """
 
     case: str
@@ -59,13 +58,12 @@ class SessionFacts:
     labels: LabelSet
     dtype: np.dtype[Any]
     order: str
-    scan: tuple[Path, ...]
+    scan: KnownScan
     labels_path: Path | None
     labels_sha256: str | None
     start_sha256: str
     started: float
     model: Mapping[str, str | None] | None = None
-    scan_crc32: int | None = None
 
     @property
     def memory_shape(self) -> tuple[int, ...]:
@@ -84,13 +82,12 @@ class SessionFacts:
             "labels": labels_to_json(self.labels),
             "dtype": self.dtype.newbyteorder("<").str,
             "order": self.order,
-            "scan": [str(path) for path in self.scan],
+            **self.scan.to_json(),
             "labels_path": None if self.labels_path is None else str(self.labels_path),
             "labels_sha256": self.labels_sha256,
             "start_sha256": self.start_sha256,
             "started": self.started,
             "model": None if self.model is None else dict(self.model),
-            "scan_crc32": self.scan_crc32,
         }
 
     @classmethod
@@ -119,13 +116,12 @@ class SessionFacts:
                 labels=labels_from_json(document["labels"]),
                 dtype=np.dtype(document["dtype"]).newbyteorder("="),
                 order=str(document["order"]),
-                scan=tuple(Path(one) for one in document["scan"]),
+                scan=KnownScan.from_json(document),
                 labels_path=None if document["labels_path"] is None else Path(document["labels_path"]),
                 labels_sha256=document["labels_sha256"],
                 start_sha256=str(document["start_sha256"]),
                 started=float(document["started"]),
                 model=None if document["model"] is None else dict(document["model"]),
-                scan_crc32=document.get("scan_crc32"),  # sessions of before have none
             )
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(path, f"its header does not describe a case: {error!r}") from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from napari_medseg.recovery.journal import (
     read_edit,
     read_journal,
 )
+from napari_medseg.recovery.known_scan import NO_SCAN, KnownScan
 from napari_medseg.recovery.recorder import Recorder
 from napari_medseg.recovery.session_files import (
     JOURNAL,
@@ -63,8 +65,10 @@ class UnfinishedSession:
     ----------
     folder
         For `recover` and `discard`.
-    case, scan, labels_path
+    case, labels_path
         As in `SessionFacts`.
+    scan
+        The files of the scan that it began with.
     started, last_edit
         Seconds since 1970; without an edit, when it began.
     changed_voxels
@@ -101,10 +105,9 @@ def open_session(
     labels: LabelMap,
     *,
     case: str,
-    scan: Sequence[Path] = (),
+    scan: KnownScan = NO_SCAN,
     labels_path: Path | None = None,
     model: Mapping[str, str | None] | None = None,
-    scan_crc32: int | None = None,
     root: Path | None = None,
 ) -> CorrectionSession:
     """Begin to correct a label map, whose array is edited in place from then on.
@@ -117,13 +120,11 @@ def open_session(
     case
         A name for the user.
     scan
-        The scan's files, `Volume.source.paths`.
+        The scan that the labels are corrected on, if there is one.
     labels_path
         The file that the labels were read from.
     model
         ``name`` and ``sha256`` of the model that made the labels, where no sidecar of theirs tells.
-    scan_crc32
-        `scan_checksum` of the scan, by which it is known again after a crash.
     root
         Where sessions lie; None for `sessions_folder`.
 
@@ -149,13 +150,12 @@ def open_session(
             labels=labels.labels,
             dtype=data.dtype.newbyteorder("="),
             order=order,
-            scan=tuple(Path(path).absolute() for path in scan),
+            scan=scan,
             labels_path=None if labels_path is None else Path(labels_path).absolute(),
             labels_sha256=None if labels_path is None else sha256_files([labels_path]),
             start_sha256=write_start(temporary / START, in_memory_order(data, order)),
             started=now,
             model=model,
-            scan_crc32=scan_crc32,
         )
         write_journal(temporary / JOURNAL, facts)
         lock = SessionLock(folder)  # before the folder is seen
@@ -221,7 +221,8 @@ def recover(folder: Path, *, before_damage: bool = False) -> CorrectionSession:
             notices += ("the last edit was not written whole when the session ended, and is left out",)
         array = in_memory_order(found.array, found.facts.order)
         history, clock, labels = found.history, found.clock, found.labels
-        recorder = Recorder(array, found.facts, journal, history, clock, labels, found.saved)
+        others = map(KnownScan.from_json, found.contents.scans)
+        recorder = Recorder(array, found.facts, journal, history, clock, labels, found.saved, others)
     except BaseException:  # also where memory ends or somebody interrupts: the session stays recoverable
         lock.release()
         raise
@@ -262,7 +263,7 @@ def _describe(folder: Path) -> tuple[UnfinishedSession, bool]:
     described = UnfinishedSession(
         folder,
         facts.case,
-        facts.scan,
+        facts.scan.files,
         facts.labels_path,
         facts.started,
         found.clock.last,
@@ -316,12 +317,17 @@ def _count_changed(folder: Path, found: _Found) -> int:
 
 
 def _source(facts: SessionFacts) -> tuple[Source, tuple[str, ...]]:
-    """Where the labels came from, read again: headers are not kept, as they may hold patient data."""
+    """Where the labels came from, read again: headers are not kept, as they may hold patient data.
+
+    What was allowed for the scan is allowed for labels on its grid, too.
+    """
+    opening = facts.scan.opening
     readers: list[tuple[Path, Callable[[Path], LabelMap | Volume]]] = []
     if facts.labels_path is not None:
-        readers.append((facts.labels_path, medseg.read_labels))
-    if facts.scan:
-        readers.append((facts.scan[0], medseg.read))
+        readers.append((facts.labels_path, partial(medseg.read_labels, allow=opening.allow)))
+    if facts.scan.files:
+        read_scan = partial(medseg.read, series=opening.series, allow=opening.allow)
+        readers.append((facts.scan.files[0], read_scan))
     for path, read in readers:
         try:
             item = read(path)

@@ -10,8 +10,11 @@ import numpy as np
 
 import medseg
 from medseg import InputRefused, LabelMap, LabelSet, Volume
-from medseg.errors import NotFound
-from napari_medseg.layers import LayerData, image_layers, labels_layer
+from medseg.errors import NotFound, WriteFailed
+from napari_medseg.correction.correcting import known_scan
+from napari_medseg.correction.session_scan import not_the_same, own_channel
+from napari_medseg.layers import LayerData, Opening, image_layers, labels_layer
+from napari_medseg.recovery.known_scan import NO_SCAN
 from napari_medseg.recovery.provenance import read_json, sidecar_path
 from napari_medseg.recovery.sessions import UnfinishedSession, open_session, recover, unfinished_sessions
 from napari_medseg.reviewing.review import ReviewCase, ReviewQueue
@@ -72,16 +75,21 @@ def load_case(queue: ReviewQueue, case_id: str, root: Path | None = None) -> Loa
         As `medseg.read` and `medseg.read_labels`; ``grid-differs`` where the labels are on another grid.
     """
     case = queue[case_id]
-    scans = tuple(medseg.read(path) for _, path in case.files.images)
+    opening = case.files.opening
+    scans = tuple(
+        medseg.read(path, series=opening.series, allow=opening.allow) for _, path in case.files.images
+    )
     if case.labels is None and not scans:
         raise NotFound(f"case {case.id!r}: {_NO_SCAN}")
     notices = [] if scans else [f"{case.id}: {_NO_SCAN}"]
     notices += [reason.message for scan in scans for reason in scan.verdict.reasons]
-    files = [path for scan in scans for path in scan.source.paths]
+    files = scans[0].source.paths if scans else ()
     if (kept := _not_saved(case, files, root)) is not None:
         session = recover(kept.folder)
         day = datetime.fromtimestamp(kept.last_edit).strftime("%d %b %Y, %H:%M")
         notices += [f"Edits of {day} were not saved: here they are again", *session.notices]
+        if scans and own_channel(scans[0], session.facts.scan) is None:
+            notices.append(not_the_same(case.files.images[0][1].name))
         labels = session.label_map()
         try:
             _check_grids(case, scans, labels)
@@ -89,11 +97,16 @@ def load_case(queue: ReviewQueue, case_id: str, root: Path | None = None) -> Loa
             session.close()
             raise
     else:
-        labels = medseg.read_labels(case.labels) if case.labels else _empty(scans[0], known_names(queue))
+        labels = (
+            medseg.read_labels(case.labels, allow=opening.allow)
+            if case.labels
+            else _empty(scans[0], known_names(queue))
+        )
         _check_grids(case, scans, labels)
         notices += [reason.message for reason in labels.verdict.reasons]
-        session = open_session(labels, case=case.id, scan=files, labels_path=case.labels, root=root)
-    layers = (*_images(case, scans), labels_layer(labels, f"{case.id} labels"))
+        session = _begin(case, labels, scans, root)
+    of_labels = labels_layer(labels, f"{case.id} labels", Opening(allow=opening.allow))
+    layers = (*_images(case, scans), of_labels)
     return LoadedCase(case, scans, session, layers, (*notices, *case.files.reasons))
 
 
@@ -110,6 +123,21 @@ def known_names(queue: ReviewQueue) -> LabelSet:
         if listed := sidecar.get("labels"):
             return LabelSet.from_names({int(one["id"]): str(one["name"]) for one in listed})
     return LabelSet()
+
+
+def _begin(
+    case: ReviewCase, labels: LabelMap, scans: tuple[Volume, ...], root: Path | None
+) -> CorrectionSession:
+    """A new session, which knows all scans of the case."""
+    first, *others = [known_scan(scan, case.files.opening) for scan in scans] or [NO_SCAN]
+    session = open_session(labels, case=case.id, scan=first, labels_path=case.labels, root=root)
+    try:
+        for other in others:
+            session.add_scan(other)
+    except WriteFailed:
+        session.close()
+        raise
+    return session
 
 
 def _empty(scan: Volume, names: LabelSet) -> LabelMap:
@@ -132,13 +160,18 @@ def _check_grids(case: ReviewCase, scans: tuple[Volume, ...], labels: LabelMap) 
 def _images(case: ReviewCase, scans: tuple[Volume, ...]) -> list[LayerData]:
     """The images as layers, only the first visible: the others lie on it."""
     titles = [f"{case.id} {name}".strip() for name, _ in case.files.images]
-    layers = [layer for scan, title in zip(scans, titles, strict=True) for layer in image_layers(scan, title)]
+    opening = case.files.opening
+    layers = [
+        layer
+        for scan, title in zip(scans, titles, strict=True)
+        for layer in image_layers(scan, title, opening)
+    ]
     for _, options, _ in layers[1:]:
         options |= {"visible": False, "blending": "additive"}
     return layers
 
 
-def _not_saved(case: ReviewCase, files: list[Path], root: Path | None) -> UnfinishedSession | None:
+def _not_saved(case: ReviewCase, files: tuple[Path, ...], root: Path | None) -> UnfinishedSession | None:
     """The last whole session of the case that was not saved, None where what was saved since is newer."""
     scan = tuple(path.absolute() for path in files)
     corrected = case.corrected.stat().st_mtime if case.corrected else 0.0

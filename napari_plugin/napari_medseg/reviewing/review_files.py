@@ -1,22 +1,25 @@
 """Which cases there are to review: scans, what a model made of them, and how much it doubts that.
 
-Three things are understood. A folder as ``medseg infer`` leaves it: scans, ``<stem>_seg.nii.gz`` and
-``<stem>_seg.json``, or ``_seg`` files alone that ``-o`` put there, whose sidecars name the scans. A study: a
-folder with such files in ``segmentations/``. And a CSV list with the columns ``image`` (or
-``image_<channel>``), and perhaps ``case`` and ``labels``, paths from the list's folder.
+Four things are understood. A folder as ``medseg infer`` leaves it: scans, ``<stem>_seg.nii.gz`` and
+``<stem>_seg.json``, or ``_seg`` files alone that ``-o`` put there, whose sidecars name the scans. A folder
+with such files in ``segmentations/``. A study of ``medseg cohort run``, whose ledger alone knows the scans.
+And a CSV list with the columns ``image`` (or ``image_<channel>``), and perhaps ``case`` and ``labels``, paths
+from the list's folder.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import medseg
 from medseg import InputRefused
 from medseg.errors import NotFound
 from medseg.io.files import DICOM_EXTENSIONS, EXTENSIONS, extension, stem
+from napari_medseg.layers import UNASKED, Opening
 from napari_medseg.recovery.provenance import read_json, sidecar_path
 
 _SEGMENTATIONS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")  # of several the first is taken
@@ -40,6 +43,8 @@ class CaseFiles:
         How much a model doubts its result, larger is worse, None where nothing tells: see `doubt`.
     reasons
         What the model's verdict said, for the user.
+    opening
+        With which words the scan was read when the model segmented it: somebody has agreed to them.
     """
 
     id: str
@@ -47,6 +52,7 @@ class CaseFiles:
     labels: Path | None
     doubt: float | None = None
     reasons: tuple[str, ...] = ()
+    opening: Opening = UNASKED
 
 
 def find_cases(path: Path, scans: Path | None = None) -> tuple[CaseFiles, ...]:
@@ -58,11 +64,14 @@ def find_cases(path: Path, scans: Path | None = None) -> tuple[CaseFiles, ...]:
         There is nothing at ``path``.
     InputRefused
         ``no-cases``, ``missing-columns``, ``repeated-case``, ``bad-case-id``, or ``bad-json`` for a sidecar.
+        Of a study as `medseg.open_study`.
     """
     if not path.exists():
         raise NotFound(f"{path}: no such file or folder")
     if path.is_file():
         cases = _listed(path)
+    elif (path / "ledger.sqlite").is_file():
+        cases = _of_study(path, [path, *([scans] if scans else [])])
     elif (path / "segmentations").is_dir():
         cases = _segmented(path / "segmentations", [path, *([scans] if scans else [])])
     else:
@@ -107,8 +116,32 @@ def _segmented(folder: Path, elsewhere: Iterable[Path]) -> list[CaseFiles]:
     for case, labels in found.items():
         sidecar = read_json(folder / f"{case}_seg.json") or {}
         images = _images(case, sidecar.get("input"), [folder, *elsewhere])
-        cases.append(CaseFiles(case, images, labels, doubt(sidecar), _reasons(sidecar)))
+        cases.append(_case(case, images, labels, sidecar))
     return cases
+
+
+def _of_study(path: Path, folders: Iterable[Path]) -> list[CaseFiles]:
+    """The cases of a study, done or not; a scan that was moved since is looked for by its name."""
+    study, folders = medseg.open_study(path), list(folders)
+    allow = tuple((study.facts["options"] or {}).get("allow", ()))
+    cases = []
+    for case in study.cases:
+        images = _found(case.images, folders) or _beside(case.case_id, folders)
+        made = case.segmentation
+        if made is not None and made.is_file():
+            cases.append(_case(case.case_id, images, made, read_json(sidecar_path(made)) or {}))
+        else:
+            unmade = {"verdict": case.verdict.status}
+            reasons = tuple(reason.message for reason in case.verdict.reasons)
+            cases.append(CaseFiles(case.case_id, images, None, doubt(unmade), reasons, Opening(allow=allow)))
+    return cases
+
+
+def _case(
+    case: str, images: tuple[tuple[str, Path], ...], labels: Path | None, sidecar: Mapping[str, Any]
+) -> CaseFiles:
+    """A case as its sidecar tells of it."""
+    return CaseFiles(case, images, labels, doubt(sidecar), _reasons(sidecar), _opening(sidecar))
 
 
 def _not_segmented(folder: Path, cases: Iterable[CaseFiles]) -> list[CaseFiles]:
@@ -127,16 +160,26 @@ def _not_segmented(folder: Path, cases: Iterable[CaseFiles]) -> list[CaseFiles]:
 def _images(case: str, told: object, folders: Iterable[Path]) -> tuple[tuple[str, Path], ...]:
     """The scan: where the sidecar says, for each channel, else beside under the case's name."""
     folders = list(folders)
+    named: list[tuple[str, Path]] = []
     if isinstance(told, str):
         if "=" in told and not Path(told).exists():
             parts = [part.partition("=") for part in told.split(",")]
             named = [(name, Path(path)) for name, _, path in parts]
         else:
             named = [("", Path(told))]
-        found = [(name, _existing(path, folders)) for name, path in named]
-        images = tuple((name, path) for name, path in found if path is not None)
-        if len(images) == len(named):
-            return images
+    return _found(named, folders) or _beside(case, folders)
+
+
+def _found(named: Sequence[tuple[str, Path]], folders: Iterable[Path]) -> tuple[tuple[str, Path], ...]:
+    """The images of a case where they are now; none of them where one is missing."""
+    folders = list(folders)
+    found = [(name, _existing(path, folders)) for name, path in named]
+    images = tuple((name, path) for name, path in found if path is not None)
+    return images if len(images) == len(named) else ()
+
+
+def _beside(case: str, folders: Iterable[Path]) -> tuple[tuple[str, Path], ...]:
+    """A scan that has the case's name, in one of the folders."""
     for folder in folders:
         if (folder / case).is_dir():
             return (("", folder / case),)
@@ -184,8 +227,17 @@ def _listed(path: Path) -> list[CaseFiles]:
                 raise NotFound(f"{path}, line {number}: {file} does not exist")
         sidecar = (read_json(sidecar_path(labels)) if labels else None) or {}
         case = row.get("case") or stem(images[0][1])
-        cases.append(CaseFiles(case, images, labels, doubt(sidecar), _reasons(sidecar)))
+        cases.append(_case(case, images, labels, sidecar))
     return cases
+
+
+def _opening(sidecar: Mapping[str, Any]) -> Opening:
+    """How the scan was read for the run that a sidecar tells of."""
+    made = sidecar.get("provenance")
+    options = made.get("options") if isinstance(made, dict) else None
+    if not isinstance(options, dict):
+        return UNASKED
+    return Opening(options.get("series"), tuple(options.get("allow") or ()))
 
 
 def _reasons(sidecar: Mapping[str, Any]) -> tuple[str, ...]:
