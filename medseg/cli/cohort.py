@@ -10,9 +10,10 @@ import typer
 
 import medseg
 from medseg.cli.commands import Commands
-from medseg.cli.console import print_json
+from medseg.cli.console import print_error, print_json, refusal_document
 from medseg.cli.options import Allow, Json, Overwrite, Quiet, listed
 from medseg.cli.progress import working
+from medseg.errors import WriteFailed
 
 FORMAT_VERSION = 1
 _SHOWN = 5  # failures for each reason
@@ -26,6 +27,9 @@ medseg cohort run cases.csv -m hippocampus -o study
 medseg cohort run bids_folder -m brain -o study --max-memory 8GB
 medseg cohort run cases.csv -m run/bundle -o study --workers 4
 medseg cohort run cases.csv -m brain -o study --scheduler tcp://head-node:8786"""
+MANIFEST_EXAMPLES = """[bold]Examples[/bold]
+medseg cohort manifest dicom_folder -o cases.csv
+medseg cohort manifest bids_folder -o cases.csv --bids t1=T1w,flair=FLAIR"""
 STATUS_EXAMPLES = """[bold]Examples[/bold]
 medseg cohort status study
 medseg cohort status study --watch
@@ -36,6 +40,14 @@ medseg cohort report study
 medseg cohort report study --group diagnosis --covariates age,sex
 medseg cohort report study --compare study_of_another_model"""
 
+Bids = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bids",
+        metavar="SUFFIX,...",
+        help="Images of a BIDS dataset: T1w, acq-high_T1w, or one for each channel: t1=T1w,flair=FLAIR.",
+    ),
+]
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="The folder of a study.")]
 
 
@@ -62,6 +74,7 @@ def run(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="STUDY", help="The study's folder.")] = Path(
         "study"
     ),
+    bids: Bids = None,
     overwrite: Overwrite = False,
     check_contents: Annotated[
         bool,
@@ -126,29 +139,66 @@ def run(
     again goes on where it stopped: what is missing, what failed for a reason that may have passed, and what
     has changed (input, model, options) is done, nothing else.
     """
-    with working(quiet) as progress:
-        study = medseg.run_cohort(
-            manifest,
-            model,
-            out,
-            scheduler=scheduler,
-            workers=workers,
-            allow=listed(allow),
-            strict=strict,
-            backend=backend,
-            device=device,
-            precision=precision,
-            overlap=overlap,
-            tta=tta,
-            threads=threads,
-            max_memory=max_memory,
-            pictures=pictures,
-            check_contents=check_contents,
-            overwrite=overwrite,
-            progress=progress,
-        )
+    try:
+        with working(quiet) as progress:
+            study = medseg.run_cohort(
+                manifest,
+                model,
+                out,
+                scheduler=scheduler,
+                workers=workers,
+                allow=listed(allow),
+                strict=strict,
+                backend=backend,
+                device=device,
+                precision=precision,
+                overlap=overlap,
+                tta=tta,
+                threads=threads,
+                max_memory=max_memory,
+                pictures=pictures,
+                check_contents=check_contents,
+                overwrite=overwrite,
+                bids=listed(bids),
+                progress=progress,
+            )
+    except WriteFailed as error:  # a full disk: what came before is kept
+        if as_json:
+            print_json(refusal_document(error))
+        print_error(str(error))
+        raise typer.Exit(4) from error
     _show(study, as_json)
     raise typer.Exit(study.exit_code)
+
+
+@app.command("manifest", epilog=MANIFEST_EXAMPLES)
+def manifest(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="A folder of images, a BIDS dataset, a tree of DICOM studies, or a table."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="CSV", help="The case table.")] = Path(
+        "cases.csv"
+    ),
+    bids: Bids = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the case table that a source gives as a CSV, for looking at, editing, and `cohort run`.
+
+    It holds the paths of the scans.
+    """
+    from medseg.cohort import read_manifest, write_manifest
+
+    with working(quiet) as progress:
+        found = read_manifest(source, bids=listed(bids), progress=progress)
+    path = write_manifest(found, out, overwrite=overwrite)
+    typer.echo(f"{len(found.cases)} case{'s' if len(found.cases) != 1 else ''}")
+    for reason in found.verdict.reasons:
+        typer.echo(f"  {reason.message}")
+    typer.echo(str(path))
 
 
 @app.command("status", epilog=STATUS_EXAMPLES)
@@ -183,7 +233,7 @@ def report(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """One HTML page of a study that works offline: summary, statistics, failures, every case with a picture."""
+    """One HTML page of a study, for offline use: summary, statistics, failures, every case with a picture."""
     with working(quiet) as progress:
         path = medseg.open_study(study).report(
             group=group, covariates=listed(covariates), compare=compare, progress=progress

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "repaired": "yellow", "warning": "yellow", "refused": "red", "failed": "red"}
 
 # Messages name keywords of the Python functions, as in ``allow=tilt`` and ``overwrite=True``.
-_KEYWORD = re.compile(r"\b(allow|series|layer|scan)=(?=[\w'])|\b(overwrite)=True")
+_KEYWORD = re.compile(r"\b(allow|bids|series|layer|scan)=(?=[\w'])|\b(overwrite)=True")
 
 
 def print_json(document: Any) -> None:

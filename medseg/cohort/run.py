@@ -52,6 +52,7 @@ def run_cohort(
     pictures: bool = True,
     check_contents: bool = False,
     overwrite: bool = False,
+    bids: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Study:
     """Segment and measure every case of a manifest, or what is still missing of it.
@@ -85,6 +86,9 @@ def run_cohort(
         Read every input again to see whether it has changed, also where size and time of change say no.
     overwrite
         Do every case again, also where somebody has changed its segmentation.
+    bids
+        Which images of a BIDS dataset: ``"T1w"``, ``"acq-high_T1w"``, or one for each channel; see
+        `read_manifest`.
     progress
         Called in the calling thread as ``progress("cases", done, total)``; an exception from it cancels.
 
@@ -116,7 +120,9 @@ def run_cohort(
         sums=sums,
         scratch=scratch,
     )
-    cases = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    cases = (
+        manifest if isinstance(manifest, Manifest) else read_manifest(manifest, bids=bids, progress=progress)
+    )
     chooser = ModelChooser(_names(model), options)
     if not chooser.named_bundles:
         raise UsageError(

@@ -38,7 +38,8 @@ def cases_in(path: Path, bids: Sequence[str]) -> tuple[Manifest, list[Problem]]:
     path
         The folder with dataset_description.json.
     bids
-        Which images, as `bids_names.parse_wanted` takes it. Without it: T1w where no other suffix is more
+        Which images, as `bids_names.parse_wanted` takes it; of several that fit the one without further
+        entities. Without it: T1w where no other suffix is more
         common in anat (in all folders, where there is no anat), or the only suffix.
 
     Raises
@@ -59,6 +60,8 @@ def cases_in(path: Path, bids: Sequence[str]) -> tuple[Manifest, list[Problem]]:
                 groups.setdefault(image.name.case_id, {}).setdefault(one.channel, []).append(image)
     if images and not groups:
         raise UsageError(f"bids={','.join(bids)}: no such image; there is {_listed(images)}")
+    if bids:
+        _settle(groups, wanted)
     problems = [
         Problem(
             f"{case_id}: {len(several)} images are {_kinds(several)}: choose with bids={several[0].name.kind}"
@@ -114,14 +117,23 @@ def _usual(images: Sequence[BidsImage]) -> tuple[Wanted, Verdict]:
         return parse_wanted(list(counts))[0], OK
     if not counts or counts[_USUAL] < max(counts.values()):
         raise UsageError(
-            f"the BIDS dataset has images of several kinds ({_listed(images)}): choose with bids=, e.g. "
-            f"--bids {max(counts, key=lambda suffix: counts[suffix])}"
+            f"the BIDS dataset has images of several kinds ({_listed(images)}): choose with "
+            f"bids={max(counts, key=lambda suffix: counts[suffix])}"
             if counts
             else "the BIDS dataset holds no NIfTI image of a subject (sub-*/[ses-*/]anat/*.nii.gz)"
         )
     others = ", ".join(f"{suffix} ({n})" for suffix, n in counts.most_common() if suffix != _USUAL)
     text = f"{_USUAL} images are taken, as nothing was chosen; there is also {others}"
     return parse_wanted([_USUAL])[0], Verdict.of("warning", "images-chosen", text)
+
+
+def _settle(groups: dict[str, dict[str, list[BidsImage]]], wanted: Sequence[Wanted]) -> None:
+    """Of several images that fit, the one with no other entities than those asked for is meant."""
+    for channels in groups.values():
+        for one in wanted:
+            exact = [i for i in channels.get(one.channel, ()) if frozenset(i.name.others) == one.entities]
+            if len(exact) == 1:
+                channels[one.channel] = exact
 
 
 def _references(path: Path, images: dict[str, BidsImage]) -> tuple[dict[str, Path], Verdict]:

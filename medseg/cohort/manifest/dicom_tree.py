@@ -14,6 +14,7 @@ from medseg.io.dicom.aside import NAMES
 from medseg.io.dicom.files import scan
 from medseg.io.dicom.objects import Found, Frame
 from medseg.io.dicom.series import Series, split
+from medseg.io.files import sha256_files
 from medseg.pipeline.options import Progress
 from medseg.verdict import OK, Verdict
 
@@ -26,7 +27,7 @@ _LEFT_OUT = {
     "derived": "series derived from one of their study",
     "volumes": "series of several volumes in time: name one in a CSV with its series",
     "no-volume": "series whose images cannot be slices of a volume",
-    "nameless": "series without identifiers: list them in a CSV",
+    "spread": "series without UID in more than one folder: put each into its own",
     "copies": "copies of images in other folders",
 }
 
@@ -42,17 +43,16 @@ class _Candidate:
 def cases_in(path: Path, progress: Progress | None = None) -> Manifest:
     """The cases of a tree, in the order of their folders and series numbers.
 
-    A case's id is made of the SeriesInstanceUID (where that is empty: of the UIDs of the images) by SHA-256,
-    so that it is the same wherever the files lie and tells no one who has not got them whose they are. What
+    A case's id is made by SHA-256 of the SeriesInstanceUID, or where that is empty of the UIDs of the images,
+    or without these of the middle file: so it is the same wherever the files lie, and tells no one who has
+    not got them whose they are. What
     is left out is counted in the verdict: localisers and other set-aside images; series that are derived,
     where their study has another one of the same modality; series of several volumes in time; copies.
     """
     found = scan(path, progress)
     left_out: Counter[str] = Counter()
     candidates = [*_of_uids(found.frames, left_out), *_without_uid(found.frames, left_out)]
-    chosen = list(_chosen(candidates, left_out))
-    kept = [one for one in chosen if _case_id(one.series) is not None]
-    left_out["nameless"] += len(chosen) - len(kept)
+    kept = list(_chosen(candidates, left_out))
     kept.sort(key=lambda one: str(one.folder))  # stable: series numbers stay in order
     cases = tuple(_case(one) for one in kept)
     return Manifest(cases, COLUMNS, _told(left_out, found) + _shared_folders(kept))
@@ -80,8 +80,8 @@ def _without_uid(frames: Sequence[Frame], left_out: Counter[str]) -> Iterator[_C
             inside = {_folder(frame) == folder for frame in series.frames}
             if inside == {True}:
                 yield _Candidate(series, folder)
-            elif True in inside:
-                left_out["nameless"] += 1
+            else:
+                left_out["spread"] += inside == {True, False} and folder == min(map(_folder, series.frames))
 
 
 def _home(frames: Sequence[Frame]) -> tuple[Path, int]:
@@ -130,21 +130,23 @@ def _derived(series: Series) -> bool:
 
 def _case(one: _Candidate) -> ManifestCase:
     series = one.series
-    case_id = _case_id(series)
-    assert case_id is not None
     values: tuple[Value, ...] = (series.modality, float(len(series.frames)), series.summary)
     columns = dict(zip(COLUMNS, values, strict=True))
-    return ManifestCase(case_id, (("", one.folder),), columns=columns, series=series.id)
+    return ManifestCase(_case_id(series), (("", one.folder),), columns=columns, series=series.id)
 
 
-def _case_id(series: Series) -> str | None:
-    """``case-`` and ten hex digits, ``-2`` for part 2 of one UID; None where nothing identifies it."""
+def _case_id(series: Series) -> str:
+    """``case-`` and ten hex digits, and ``-2`` for part 2 of one UID."""
     uid = series.frames[0].image.series_uid
     if uid:
         part = series.id.partition("#")[2]
         return f"case-{_digest([uid])}" + (f"-{part}" if part else "")
     images = {frame.image.sop_uid for frame in series.frames}
-    return None if "" in images else f"case-{_digest(sorted(images))}"
+    if "" not in images:
+        return f"case-{_digest(sorted(images))}"
+    # No UID at all is left. The middle one by name: at the ends of a scan there may be nothing but zeros.
+    paths = sorted(series.paths)
+    return f"case-{_digest([sha256_files([paths[len(paths) // 2]])])}"
 
 
 def _digest(uids: Iterable[str]) -> str:

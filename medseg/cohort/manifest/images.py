@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from medseg.cohort.manifest.cases import Manifest, ManifestCase
@@ -17,6 +19,7 @@ from medseg.verdict import OK, Verdict
 
 # Folder of images, folder of their label maps.
 LAYOUTS = (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"), ("images", "labels"))
+_MOST_FOLDERS = 1000
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")
 
 
@@ -30,15 +33,17 @@ class ImageFolder:
         The folder.
     images
         Files that may be scans, by name.
-    dicom, folders
-        How many DICOM files and how many folders there are.
+    has_dicom
+        Whether there are DICOM files in the folder, or (where it has images) in folders below it.
+    folders
+        How many folders there are.
     own, label_files
         How many results of medseg, and label maps by their kind, are left out.
     """
 
     path: Path
     images: tuple[Path, ...]
-    dicom: int = 0
+    has_dicom: bool = False
     folders: int = 0
     own: int = 0
     label_files: int = 0
@@ -54,9 +59,8 @@ def look_into(path: Path) -> ImageFolder:
         counts[kind] += 1
         if kind == "image":
             images.append(entry)
-    return ImageFolder(
-        path, tuple(images), counts["dicom"], counts["folder"], counts["own"], counts["labels"]
-    )
+    has_dicom = counts["dicom"] > 0 or (bool(images and counts["folder"]) and _holds_dicom(path))
+    return ImageFolder(path, tuple(images), has_dicom, counts["folder"], counts["own"], counts["labels"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,15 @@ def _kind(path: Path) -> str:
     if ending == ".seg.nrrd":
         return "labels"
     return "own" if "_seg" in path.name and is_own_result(path) else "image"
+
+
+def _holds_dicom(path: Path) -> bool:
+    """Whether the first file of a folder below is DICOM; of a large tree a thousand are looked at."""
+    for parent, _, names in islice(os.walk(path), _MOST_FOLDERS):
+        first = min((name for name in names if not name.startswith(".")), default=None)
+        if first is not None and is_dicom_file(Path(parent, first)):
+            return True
+    return False
 
 
 def _stem(path: Path) -> str:

@@ -88,13 +88,11 @@ def _read_table(path: Path, bids: Sequence[str]) -> Manifest:
             "dataset or a tree of DICOM studies"
         )
     if bids:
-        raise UsageError(
-            f"{path.name}: bids= chooses among the images of a BIDS dataset, and this is a table"
-        )
+        raise UsageError(f"{path.name}: bids chooses among the images of a BIDS dataset; this is a table")
     table = reader(path)
     # Not resolved: relative paths are meant beside the name that the user gave, which may be a link.
     manifest, problems = cases_of(table, Path(os.path.abspath(path)).parent)  # noqa: PTH100
-    problems += problems_of(manifest.cases, table.lines, table.numbering)
+    problems += problems_of(manifest.cases, table.lines[: len(manifest.cases)], table.numbering)
     refuse([*table.problems, *problems], path.name, table.numbering)
     return manifest
 
@@ -107,17 +105,17 @@ def _read_folder(path: Path, bids: Sequence[str], progress: Progress | None) -> 
         kind = "the BIDS dataset"
     elif bids:
         raise UsageError(
-            f"bids= chooses among the images of a BIDS dataset, and no {bids_dataset.DESCRIPTION} is there"
+            f"bids chooses among the images of a BIDS dataset, and no {bids_dataset.DESCRIPTION} is there"
         )
     else:
         layout = images.find_layout(path)
         found = images.look_into(layout.images)
         if not found.images and layout.images != path:  # a folder of DICOM that happens to be called images
             found = images.look_into(path)
-        if found.images and found.dicom:
+        if found.images and found.has_dicom:
             raise UsageError(
-                f"the folder holds {len(found.images)} images and {found.dicom} DICOM files: give one of the "
-                "two a folder of its own, or list the cases in a CSV"
+                f"the folder holds images ({len(found.images)}) and also DICOM files: give one of the two a "
+                "folder of its own, or list the cases in a CSV"
             )
         if found.images:
             manifest, problems = images.cases_in(found, layout)
@@ -126,7 +124,7 @@ def _read_folder(path: Path, bids: Sequence[str], progress: Progress | None) -> 
             manifest, kind = dicom_tree.cases_in(path, progress), "the DICOM tree"
     if not manifest.cases and not problems:
         problems = [Problem(_nothing(manifest))]
-    problems += reserved(manifest.columns)
+    problems += reserved(manifest.columns, [])
     problems += problems_of(manifest.cases, [None] * len(manifest.cases), _NO_NUMBERS)
     refuse(problems, kind, _NO_NUMBERS)
     return manifest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
@@ -32,7 +32,12 @@ def cases_of(table: Table, folder: Path) -> tuple[Manifest, list[Problem]]:
 
     ``folder`` is where relative paths begin. The table's cells are used up.
     """
-    problems = [*_missing_columns(table), *_images_and_channels(table), *reserved(tuple(table.values))]
+    channels = [channel for name in table.columns if (channel := channel_of(name)) is not None]
+    problems = [
+        *_missing_columns(table),
+        *_images_and_channels(table.columns, channels),
+        *reserved(table.values, channels),
+    ]
     count = len(table.lines)
     if not count:
         problems.append(Problem("no cases: expected a row for each"))
@@ -43,7 +48,6 @@ def cases_of(table: Table, folder: Path) -> tuple[Manifest, list[Problem]]:
         problems += _bad_paths(name, cells, table.lines, required=True)
     problems += _bad_paths(REFERENCE, references, table.lines, required=False)
     problems += _one_file({**images, REFERENCE: references}, table.lines)
-    channels = [channel for name in images if (channel := channel_of(name)) is not None]
     columns = tuple(table.values)
     rows = zip(
         table.texts.pop(CASE_ID, ()),  # without it there are no cases, and a problem says so
@@ -67,12 +71,13 @@ def cases_of(table: Table, folder: Path) -> tuple[Manifest, list[Problem]]:
     return Manifest(cases, columns), problems
 
 
-def reserved(columns: Sequence[str]) -> list[Problem]:
-    """Columns that bear the name of one that every study's table has."""
+def reserved(columns: Iterable[str], channels: Sequence[str]) -> list[Problem]:
+    """Columns that bear the name of one that a study's table has, such as ``label``."""
+    own = _OWN.union(f"{name}_{channel}".casefold() for name in _OWN for channel in channels)
     return [
         Problem(f"column {name!r} has the name of one that medseg writes: rename it, e.g. to given_{name}")
         for name in columns
-        if name.casefold() in _OWN
+        if name.casefold() in own
     ]
 
 
@@ -86,13 +91,12 @@ def _missing_columns(table: Table) -> list[Problem]:
     return problems
 
 
-def _images_and_channels(table: Table) -> list[Problem]:
+def _images_and_channels(columns: Sequence[str], channels: Sequence[str]) -> list[Problem]:
     """Either one column ``image``, or one ``image_<channel>`` for each channel."""
-    channels = [channel for name in table.columns if (channel := channel_of(name)) is not None]
     problems = []
-    if f"{IMAGE}_" in table.columns:
+    if f"{IMAGE}_" in columns:
         problems.append(Problem(f"column {IMAGE}_ lacks the channel's name, as in {IMAGE}_flair"))
-    if IMAGE in table.columns and len(channels) > 1:
+    if IMAGE in columns and len(channels) > 1:
         others = ", ".join(image_column(channel) for channel in channels if channel)
         text = f"columns {IMAGE} and {others}: give one {IMAGE}_<channel> for each channel, or {IMAGE} alone"
         problems.append(Problem(f"{text}, and rename columns that name no files, e.g. to scan_quality"))

@@ -30,7 +30,7 @@ def write_manifest(manifest: Manifest, path: str | Path, *, overwrite: bool = Fa
     if path.suffix.lower() != ".csv":
         raise UsageError(f"{path.name}: a case table is written as CSV: give a name that ends in .csv")
     if path.exists() and not overwrite:
-        raise UsageError(f"{path.name}: exists already; --overwrite (overwrite=True) replaces it")
+        raise UsageError(f"{path.name}: exists already; overwrite=True replaces it")
     if not path.parent.is_dir():
         raise NotFound(f"{path.parent}: no such folder to write {path.name} into; create it first")
     channels = tuple(dict.fromkeys(channel for case in manifest.cases for channel, _ in case.images))
