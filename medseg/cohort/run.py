@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -24,6 +22,7 @@ from medseg.cohort.table import write_tables
 from medseg.cohort.workers import open_executor
 from medseg.cohort.workers.case_worker import model_hash, remove_outputs
 from medseg.errors import UsageError, WriteFailed
+from medseg.inference.backends import usable_processors
 from medseg.models import ModelBundle
 from medseg.pipeline.models import ModelChooser
 from medseg.pipeline.options import InferOptions, Progress, memory_bytes
@@ -132,7 +131,7 @@ def run_cohort(
     folder = _make(StudyFolder(Path(out)))
     wanted = identity(model_hash(chooser), options)
     with StudyLock(folder.lock) as lock, Ledger(folder.ledger, writing=True) as ledger:
-        options = replace(options, threads=threads or ledger.get("threads") or _cores())
+        options = replace(options, threads=threads or ledger.get("threads") or usable_processors())
         setup = WorkerSetup(
             folder.path.resolve(), _places(chooser, model), model_hash(chooser), options, pictures
         )
@@ -223,11 +222,6 @@ def _unrun(entry: Entry, action: str) -> CaseResult:
     )
 
 
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
 def _names(model: Any) -> Any:
     return model[0] if isinstance(model, list | tuple) and len(model) == 1 else model
 
@@ -281,6 +275,7 @@ def _facts(setup: WorkerSetup, chooser: ModelChooser, manifest: Manifest) -> dic
         "model": "+".join(bundle.name for bundle in bundles),
         "model_sha256": setup.model_sha256,
         "labels": {str(label.id): label.name for label in bundles[0].label_set},
+        "channels": [channel.name for channel in bundles[0].plan.channels],
         "options": setup.options.to_json(),
         "threads": setup.options.threads,
         "warnings": [reason.to_json() for reason in manifest.verdict.reasons],
