@@ -10,9 +10,9 @@ from typing import Literal
 
 from medseg.cohort.folder import StudyFolder
 from medseg.cohort.records import PASSING, Entry
-from medseg.cohort.rows import MEASURES_VERSION
 from medseg.cohort.stamps import stamp
 from medseg.io.files import sha256_files
+from medseg.measure import MEASURES_VERSION
 from medseg.pipeline.options import InferOptions
 
 Action = Literal["keep", "run", "refuse", "missing"]
@@ -49,9 +49,9 @@ def identity(model_sha256: str, options: InferOptions) -> str:
 
 def output_stamp(folder: StudyFolder, case_id: str) -> str | None:
     """Of a case's segmentation and sidecar as they lie there; None where one of them is missing."""
-    outputs = folder.outputs(case_id)
-    found = stamp((*outputs.segmentations, outputs.sidecar))
-    return None if found is None else f"{found} {sha256_files(outputs.segmentations)}"
+    paths = folder.written(case_id)
+    found = stamp(paths)
+    return None if found is None else f"{found} {sha256_files(paths[:1])}"
 
 
 def decide(
@@ -109,12 +109,12 @@ def _stands(entry: Entry, now: str, wanted: str, is_duplicate: Callable[[Entry],
 def _outputs(entry: Entry, folder: StudyFolder) -> Literal["as written", "changed", "missing"]:
     if entry.output_stamp is None:
         return "missing"
-    paths = folder.outputs(entry.case_id)
+    paths = folder.written(entry.case_id)
     stamped, _, digest = entry.output_stamp.partition(" ")
-    now = stamp((*paths.segmentations, paths.sidecar))
+    now = stamp(paths)
     if now is None:
         return "missing"
     if now == stamped:
         return "as written"
     # A study that was copied elsewhere has new times, and the same files.
-    return "as written" if sha256_files(paths.segmentations) == digest else "changed"
+    return "as written" if sha256_files(paths[:1]) == digest else "changed"

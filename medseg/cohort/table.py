@@ -14,11 +14,14 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from medseg.cohort.columns import CASE_COLUMNS, ROW_COLUMNS, Column
+from medseg.cohort.columns import CASE_COLUMNS, row_columns
 from medseg.cohort.folder import StudyFolder
 from medseg.cohort.ledger import Ledger
 from medseg.io.files import atomic_output, write_text
+from medseg.measure import Column
 
+# Goes up when the same ledger would give other tables.
+TABLES_VERSION = 1
 _ROWS_AT_ONCE = 50_000
 _TYPES = {"text": pa.string(), "number": pa.float64(), "count": pa.int64(), "truth": pa.bool_()}
 
@@ -44,7 +47,7 @@ def table_columns(ledger: Ledger) -> tuple[Column, ...]:
     kinds: dict[str, str] = ledger.get("columns") or {}
     given = (Column(name, kind, "", "from the manifest") for name, kind in kinds.items())
     first, *rest = CASE_COLUMNS
-    return (first, *given, *rest, *ROW_COLUMNS)
+    return (first, *given, *rest, *row_columns(ledger.get("channels") or ()))
 
 
 def table_schema(ledger: Ledger) -> pa.Schema:
@@ -54,7 +57,7 @@ def table_schema(ledger: Ledger) -> pa.Schema:
 
 def batches(ledger: Ledger, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The table in pieces of at least so many rows, never more than one case over."""
-    held: list[dict[str, Any]] = []
+    held: dict[str, list[Any]] = {name: [] for name in schema.names}
     for case_id, verdict, state, columns, rows in ledger.rows():
         facts = {
             "case_id": case_id,
@@ -63,17 +66,26 @@ def batches(ledger: Ledger, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             "verdict": verdict.status,
             "reasons": " ".join(verdict.codes),
         }
-        held.extend({**facts, **row} for row in rows or [{}])  # a case without result has a row of its own
-        if len(held) >= _ROWS_AT_ONCE:
-            yield pa.RecordBatch.from_pylist(held, schema)
-            held = []
-    if held:
-        yield pa.RecordBatch.from_pylist(held, schema)
+        count = len(next(iter(rows.values()), [None]))  # a case without result has a row of its own
+        for name, values in held.items():
+            values.extend(rows[name] if name in rows else [facts.get(name)] * count)
+        if len(held["case_id"]) >= _ROWS_AT_ONCE:
+            yield _batch(held, schema)
+            held = {name: [] for name in schema.names}
+    if held["case_id"]:
+        yield _batch(held, schema)
+
+
+def _batch(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [pa.array(columns[field.name], field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _dictionary(columns: tuple[Column, ...]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("column", "kind", "unit", "description"))
-    rows.writerows((column.name, column.kind, column.unit, column.description) for column in columns)
+    rows.writerow(("column", "kind", "unit", "description", "source"))
+    rows.writerows(
+        (column.name, column.kind, column.unit, column.description, column.source) for column in columns
+    )
     return text.getvalue()

@@ -12,6 +12,9 @@ from medseg.labels import LabelSet
 from medseg.plans import TotalSpec
 from medseg.volume import LabelMap, count_ids, present_ids
 
+NO_THICKNESS = "a 2D image has no thickness"
+NO_SPACING = "the file does not tell the size of a voxel"
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -181,9 +184,9 @@ def compare_sides(measurements: Iterable[Measurement], labels: LabelSet) -> tupl
 def why_no_volume(geometry: Geometry) -> str | None:
     """Why voxels of this grid have no volume in mL, or None where they have one."""
     if geometry.is_2d:
-        return "a 2D image has no thickness"
+        return NO_THICKNESS
     if not geometry.spacing_known:
-        return "the file does not tell the size of a voxel"
+        return NO_SPACING
     return None
 
 
@@ -192,7 +195,8 @@ def _ids_on_border(labelmap: LabelMap) -> set[int]:
     for axis, size in enumerate(labelmap.data.shape):
         if size > 1:
             for index in (0, size - 1):
-                found.update(present_ids(labelmap.data.take(index, axis)))
+                # Not take(): that first copies the whole of an array that is not in C order.
+                found.update(present_ids(labelmap.data[(slice(None),) * axis + (index,)]))
     return found
 
 

@@ -102,7 +102,7 @@ class CaseWorker:
             result.verdict,
             sha256,
             output_stamp=output_stamp(self._folder, task.case_id),
-            rows=case_rows(result, scan.volume),
+            rows=case_rows(result, scan.volume, [channel.name for channel in scan.bundles[0].plan.channels]),
             timings_s=document["timings_s"],
         )
 
