@@ -69,24 +69,26 @@ def block_shares() -> Floats:
     surface in voxels: a closed surface's volume by the divergence theorem.
     """
     cube = list(product((0, 1), repeat=3))
-    shares = np.array([_share(code, cube) for code in range(256)])
+    cut_off = np.array([_cut_off_share(_minority(code, cube)) for code in range(256)])
+    rarer_is_inside = np.array([code.bit_count() * 2 <= len(cube) for code in range(256)])
+    shares = np.where(rarer_is_inside, cut_off, 1 - cut_off)
     shares.setflags(write=False)  # it is shared
     return shares
 
 
-def _share(code: int, cube: Sequence[_Corner]) -> float:
-    rarer = _minority(code, cube)
+@cache
+def _cut_off_share(inside: frozenset[_Corner]) -> float:
+    """The share of the unit cube that its surface cuts off round the corners inside."""
     # Cones from corner (0, 0, 0): over the triangles, and over what is cut off of the faces across from it.
-    cut_off = sum(_share_of_face(axis, rarer) for axis in range(3)) / 3
-    for polygon in _polygons(rarer):
-        outward = _points_outward(polygon, rarer)
-        for weight, (a, b, c) in _largest_fans(polygon):
-            cone = float(a @ np.cross(b, c)) / 6
-            cut_off += weight * (cone if outward else -cone)
-    return cut_off if code.bit_count() * 2 <= len(cube) else 1 - cut_off
+    share = sum(_share_of_face(axis, inside) for axis in range(3)) / 3
+    for polygon, fans in _surface(inside):
+        weights, triangles = (np.array(part) for part in zip(*fans, strict=True))
+        cones = float((weights * np.linalg.det(triangles)).sum()) / 6
+        share += cones if _points_outward(polygon, inside) else -cones
+    return share
 
 
-def _share_of_face(axis: int, inside: set[_Corner]) -> float:
+def _share_of_face(axis: int, inside: frozenset[_Corner]) -> float:
     """How much of the cube's far face along an axis its contour cuts off round the corners inside."""
     corners = [corner for corner in inside if corner[axis] == 1]
     if len(corners) == 2 and sum(a != b for a, b in zip(*corners, strict=True)) == 2:
@@ -94,9 +96,9 @@ def _share_of_face(axis: int, inside: set[_Corner]) -> float:
     return (0, 1 / 8, 1 / 2, 7 / 8, 1)[len(corners)]
 
 
-def _points_outward(polygon: Sequence[Floats], inside: set[_Corner]) -> bool:
+def _points_outward(polygon: Sequence[Floats], inside: frozenset[_Corner]) -> bool:
     """Whether the polygon's normal, by the right hand, points away from the corners that it cuts off."""
-    normal = sum(np.cross(a, b) for a, b in zip(polygon, [*polygon[1:], polygon[0]], strict=True))
+    normal = np.cross(polygon, np.roll(polygon, -1, axis=0)).sum(axis=0)
     away = np.zeros(3)
     for middle in polygon:
         low, high = np.floor(middle), np.ceil(middle)
@@ -130,18 +132,23 @@ def _triangles() -> list[list[tuple[float, Floats]]]:
     cube = list(product((0, 1), repeat=3))
     cuts = []
     for code in range(256):
-        polygons = _polygons(_minority(code, cube))
-        cuts.append([triangle for polygon in polygons for triangle in _largest_fans(polygon)])
+        cuts.append([triangle for _, fans in _surface(_minority(code, cube)) for triangle in fans])
     return cuts
 
 
-def _minority(code: int, corners: Sequence[_Corner]) -> set[_Corner]:
+def _minority(code: int, corners: Sequence[_Corner]) -> frozenset[_Corner]:
     """The corners of the rarer state, so that a mask and its complement have one surface."""
-    inside = {corner for bit, corner in enumerate(corners) if code >> bit & 1}
-    return inside if len(inside) * 2 <= len(corners) else set(corners) - inside
+    inside = frozenset(corner for bit, corner in enumerate(corners) if code >> bit & 1)
+    return inside if len(inside) * 2 <= len(corners) else frozenset(corners) - inside
 
 
-def _cut(ring: Sequence[_Corner], inside: set[_Corner]) -> list[tuple[_Edge, _Edge]]:
+@cache
+def _surface(inside: frozenset[_Corner]) -> list[tuple[list[Floats], list[tuple[float, Floats]]]]:
+    """Each polygon that cuts ``inside`` off in the unit cube, and its triangles with their shares."""
+    return [(polygon, _largest_fans(polygon)) for polygon in _polygons(inside)]
+
+
+def _cut(ring: Sequence[_Corner], inside: frozenset[_Corner]) -> list[tuple[_Edge, _Edge]]:
     """How the contour crosses a square whose corners are given in order round it: pairs of edges."""
     edges = [frozenset((ring[n - 1], ring[n])) for n in range(4)]
     crossed = [edge for edge in edges if len(edge & inside) == 1]
@@ -150,7 +157,7 @@ def _cut(ring: Sequence[_Corner], inside: set[_Corner]) -> list[tuple[_Edge, _Ed
     return [(edges[n], edges[(n + 1) % 4]) for n in range(4) if ring[n] in inside]
 
 
-def _polygons(inside: set[_Corner]) -> list[list[Floats]]:
+def _polygons(inside: frozenset[_Corner]) -> list[list[Floats]]:
     """Closed polygons that cut ``inside`` off in the unit cube, joined from the cuts of its six faces."""
     neighbours: dict[_Edge, list[_Edge]] = {}
     for axis, side in product(range(3), (0, 1)):
@@ -188,13 +195,11 @@ def _largest_fans(polygon: list[Floats]) -> list[tuple[float, Floats]]:
     for n in range(len(polygon)):
         hub, *rim = polygon[n:] + polygon[:n]
         fans.append([np.array((hub, a, b)) for a, b in pairwise(rim)])
-    areas = np.array([sum(_triangle_area(triangle) for triangle in fan) for fan in fans])
+    corners = np.moveaxis(np.array(fans), 2, 0)
+    areas = (
+        np.linalg.norm(np.cross(corners[1] - corners[0], corners[2] - corners[0]), axis=-1).sum(axis=1) / 2
+    )
     largest = np.flatnonzero(areas > areas.max() - 1e-9).tolist()
     if np.linalg.matrix_rank(np.array(polygon) - polygon[0]) < 3:  # flat: any fan is all of them
         largest = largest[:1]
     return [(1 / len(largest), triangle) for n in largest for triangle in fans[n]]
-
-
-def _triangle_area(triangle: Floats) -> float:
-    a, b, c = triangle
-    return float(np.linalg.norm(np.cross(b - a, c - a)) / 2)
