@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+import medseg
 from medseg.cohort import Manifest, read_manifest, write_manifest
 from medseg.errors import UsageError
+from tests.cohort.studies import InProcess, save_scan
 
 PARTICIPANTS = (
     "participant_id\tage\tsex\tgroup\tlast_name\tscan_date\n"
@@ -135,6 +138,19 @@ def test_label_maps_of_several_kinds_are_none(dataset: Path) -> None:
     references, found = _references(dataset, *names)
     assert references == [None] * 3
     assert "several-references" in found.verdict.codes
+
+
+def test_a_study_runs_over_a_dataset(
+    model: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medseg.cohort.run.open_executor", InProcess)
+    for n, image in enumerate(sorted(dataset.rglob("*_FLAIR.nii.gz"))):
+        save_scan(image, n)
+    study = medseg.run_cohort(dataset, model, tmp_path / "study", bids="FLAIR")
+    assert study.counts["done"] == 2
+    table = pd.read_csv(tmp_path / "study" / "table.csv").set_index("case_id")
+    assert table.age["sub-01"].tolist() == [40, 40]
+    assert set(table.group["sub-02_ses-a"]) == {"patient"}
 
 
 @pytest.mark.parametrize("bids", ["T1w,", "acq_T1w", "=T1w", ["T1w", "acq-a_T1w"]])

@@ -110,6 +110,14 @@ def test_a_copy_of_a_series_is_counted_once(tree: Path) -> None:
     assert f"{SLICES} copies of images" in found.verdict.reasons[0].message
 
 
+def test_a_folder_with_a_part_of_a_series_does_not_stand_for_it(tree: Path) -> None:
+    part = tree / "Canary_Abe" / "head"  # before Bob's
+    part.mkdir(parents=True)
+    for path in sorted((tree / "Canary_Bob" / "head").iterdir())[:2]:
+        shutil.copy(path, part)
+    assert _by_series(read_manifest(tree))["1.2.2"] == tree / "Canary_Bob" / "head"
+
+
 def test_a_series_in_several_folders_is_read_from_their_common_one(tmp_path: Path) -> None:
     folder = _series(tmp_path / "root" / "a", "1.2.1")
     (tmp_path / "root" / "b").mkdir()

@@ -99,6 +99,13 @@ def test_a_csv_column_is_numbers_only_where_all_of_it_is(tmp_path: Path) -> None
         assert [case.columns[name] for case in found.cases] == expected, name
 
 
+def test_decimal_commas_are_numbers_where_semicolons_separate(tmp_path: Path) -> None:
+    text = "sep=;\ncase_id;image;age;mixed\na;x;40,5;1,5\nb;y;39;1.5\n"
+    found = read_manifest(_save(tmp_path / "cases.csv", text))
+    assert [case.columns["age"] for case in found.cases] == [40.5, 39.0]
+    assert [case.columns["mixed"] for case in found.cases] == ["1,5", "1.5"]
+
+
 def test_types_of_parquet_are_respected(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {
@@ -181,6 +188,7 @@ def test_every_problem_of_a_csv_is_listed_with_its_physical_line(tmp_path: Path)
         ("case_id,image,x,x\na,b,1,2\n", "column 'x' is there more than once"),
         ("case_id,image,\na,b,c\n", "column 3 has no name"),
         ("case_id,image_a,image_b\na,./x,x\n", "line 2: image_a and image_b are one file"),
+        ("case_id,image,reference\na,x/b,{folder}/x/../x/b\n", "line 2: image and reference are one file"),
         ("case_id,image,State\na,b,c\n", "column 'State' has the name"),
         ('case_id,image\na,"b\nc,d\n', "line 2: no CSV from here on"),
         ("case_id,image\na,~nobody of that name/b\n", "line 2: image begins with ~, and there is no"),
@@ -191,6 +199,8 @@ def test_every_problem_of_a_csv_is_listed_with_its_physical_line(tmp_path: Path)
     ],
 )
 def test_what_is_wrong_with_a_csv_is_named(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    if isinstance(text, str):
+        text = text.replace("{folder}", str(tmp_path))
     assert any(line.startswith(expected) for line in _refusal(_save(tmp_path / "cases.csv", text)))
 
 

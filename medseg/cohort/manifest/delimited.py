@@ -21,6 +21,7 @@ LINES = Numbering("line {}")
 class Columns:
     """The cells of each column, and the physical line on which each row begins."""
 
+    delimiter: str
     names: tuple[str, ...]
     cells: tuple[list[str], ...]
     lines: array[int]
@@ -35,7 +36,8 @@ def read_csv(path: Path) -> Table:
         if is_special(name):
             texts[name] = cells if name == CASE_ID else [cell.strip() for cell in cells]
         else:
-            values[name] = values_of(cells)
+            # Where spreadsheets write decimal commas, they separate by semicolons.
+            values[name] = values_of(cells, comma=found.delimiter == ";")
             cells.clear()
     return Table(found.names, texts, values, found.lines, LINES, found.problems)
 
@@ -64,7 +66,7 @@ def read_columns(path: Path, key: str) -> Columns:
                 lines.append(line)
                 for column, cell in zip(cells, row, strict=True):
                     column.append(cell)
-    return _named(header, cells, lines, problems)
+    return _named(delimiter, header, cells, lines, problems)
 
 
 def _rows(
@@ -106,7 +108,11 @@ def _delimiter(file: TextIO, key: str) -> tuple[str, int]:
 
 
 def _named(
-    header: list[str], cells: tuple[list[str], ...], lines: array[int], problems: list[Problem]
+    delimiter: str,
+    header: list[str],
+    cells: tuple[list[str], ...],
+    lines: array[int],
+    problems: list[Problem],
 ) -> Columns:
     """Columns with a name, each once."""
     found: dict[str, list[str]] = {}
@@ -118,7 +124,7 @@ def _named(
             problems.append(Problem(f"column {name!r} is there more than once: rename or remove one"))
         else:
             found[name] = column
-    return Columns(tuple(found), tuple(found.values()), lines, problems)
+    return Columns(delimiter, tuple(found), tuple(found.values()), lines, problems)
 
 
 def _undecodable_line(path: Path) -> int:

@@ -7,6 +7,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from medseg.cohort.manifest.cases import Manifest, ManifestCase, Value
@@ -45,9 +46,9 @@ def cases_in(path: Path, progress: Progress | None = None) -> Manifest:
 
     A case's id is made by SHA-256 of the SeriesInstanceUID, or where that is empty of the UIDs of the images,
     or without these of the middle file: so it is the same wherever the files lie, and tells no one who has
-    not got them whose they are. What
-    is left out is counted in the verdict: localisers and other set-aside images; series that are derived,
-    where their study has another one of the same modality; series of several volumes in time; copies.
+    not got them whose they are. What is left out is counted in the verdict: localisers and other set-aside
+    images; derived series, where their study has a case of the same modality that is not; series of several
+    volumes in time; copies.
     """
     found = scan(path, progress)
     left_out: Counter[str] = Counter()
@@ -73,10 +74,16 @@ def _of_uids(frames: Sequence[Frame], left_out: Counter[str]) -> Iterator[_Candi
 
 def _without_uid(frames: Sequence[Frame], left_out: Counter[str]) -> Iterator[_Candidate]:
     """Series without a UID, as anonymisers leave them: those of one folder belong together."""
-    nameless = [frame for frame in frames if not frame.image.series_uid]
-    for folder in sorted({_folder(frame) for frame in nameless}):
-        below = [frame for frame in nameless if _is_in(frame, folder)]
-        for series in split(below):
+    by_folder: defaultdict[Path, list[int]] = defaultdict(list)
+    for n, frame in enumerate(frames):
+        if not frame.image.series_uid:
+            by_folder[_folder(frame)].append(n)
+    folders = sorted(by_folder)  # a folder stands right before those below it
+    for at, folder in enumerate(folders):
+        below = takewhile(lambda other: other.is_relative_to(folder), folders[at:])  # noqa: B023 - used at once
+        # In the order in which `medseg.read` finds them there: their identifiers are numbers.
+        numbers = sorted(n for other in below for n in by_folder[other])
+        for series in split([frames[n] for n in numbers]):
             inside = {_folder(frame) == folder for frame in series.frames}
             if inside == {True}:
                 yield _Candidate(series, folder)
@@ -91,9 +98,10 @@ def _home(frames: Sequence[Frame]) -> tuple[Path, int]:
         by_folder[_folder(frame)].append(frame)
     seen: set[tuple[str, int, object]] = set()
     homes, copies = [], 0
-    for folder, members in by_folder.items():
-        keys = {(f.image.sop_uid, f.number, f.tile) for f in members if f.image.sop_uid}
-        if keys & seen:
+    # The fullest first: what is a part of it is a copy, and what has more than it is not.
+    for folder, members in sorted(by_folder.items(), key=lambda item: -len(item[1])):
+        keys = {(f.image.sop_uid, f.number, f.tile) for f in members}
+        if keys <= seen and all(uid for uid, _, _ in keys):
             copies += len(members)
         else:
             homes.append(folder)
@@ -104,7 +112,9 @@ def _home(frames: Sequence[Frame]) -> tuple[Path, int]:
 def _chosen(candidates: Sequence[_Candidate], left_out: Counter[str]) -> Iterator[_Candidate]:
     """The candidates that are scans; the others are counted."""
     originals = {
-        _study(one.series) for one in candidates if not one.series.aside and not _derived(one.series)
+        _study(series)
+        for series in (one.series for one in candidates)
+        if not series.aside and series.volume is None and series.fault is None and not _derived(series)
     }
     for one in candidates:
         series = one.series
@@ -120,8 +130,9 @@ def _chosen(candidates: Sequence[_Candidate], left_out: Counter[str]) -> Iterato
             yield one
 
 
-def _study(series: Series) -> tuple[int, str | None]:
-    return series.frames[0].image.study, series.modality
+def _study(series: Series) -> tuple[int, int, str | None]:
+    image = series.frames[0].image
+    return image.patient, image.study, series.modality
 
 
 def _derived(series: Series) -> bool:

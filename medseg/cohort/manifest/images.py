@@ -115,9 +115,9 @@ def _kind(path: Path) -> str:
     if path.is_dir():
         return "folder"
     ending = extension(path)
-    if ending in (*DICOM_EXTENSIONS, ".zip") or (ending in ("", ".img") and is_dicom_file(path)):
+    if ending in DICOM_EXTENSIONS or (ending in ("", ".img") and is_dicom_file(path)):
         return "dicom"
-    if not ending or _is_data_of_pair(path):
+    if ending in ("", ".zip") or _is_data_of_pair(path):
         return "other"
     if ending == ".seg.nrrd":
         return "labels"

@@ -66,7 +66,7 @@ def _entries(path: Path) -> list[Any]:
 
 
 def _faults(name: str, cells: list[Any]) -> list[Problem]:
-    faults = []
+    faults = [] if _is_unicode(name) else [Problem(f"column {name!r} holds half a character")]
     for n, cell in enumerate(cells):
         if isinstance(cell, dict | list):
             faults.append(Problem(f"{name!r} holds a list or an object; expected a text or a number", n))

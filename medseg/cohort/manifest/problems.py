@@ -57,4 +57,4 @@ def refuse(problems: Iterable[Problem], name: str, numbering: Numbering) -> None
     lines = "".join(f"\n  {text}" for text in told[:_MOST_SHOWN])
     more = f"\n  and {len(told) - _MOST_SHOWN} more" if len(told) > _MOST_SHOWN else ""
     count = f"{len(told)} problem{'s' if len(told) > 1 else ''}"
-    raise UsageError(f"{name}: {count}, so that nothing was run{lines}{more}")
+    raise UsageError(f"{name}: {count}{lines}{more}")

@@ -17,7 +17,7 @@ from medseg.cohort.manifest.parquet_table import read_parquet
 from medseg.cohort.manifest.problems import Numbering, Problem, refuse
 from medseg.cohort.manifest.rows import cases_of, reserved
 from medseg.cohort.manifest.table import Table
-from medseg.errors import NotFound, UsageError
+from medseg.errors import MedsegError, NotFound, UsageError
 from medseg.pipeline.options import Progress
 
 _READERS: dict[str, Callable[[Path], Table]] = {
@@ -59,9 +59,9 @@ def read_manifest(
     -------
     Manifest
         In a CSV a column is numbers where all of its values are finite numbers without leading zeros; else
-        text. Empty cells, NA, N/A, NaN and null are missing. Parquet and JSON have types of their own;
-        dates and truth values become texts. The verdict warns of mixed modalities and tells what was left
-        out.
+        text. Decimal commas are understood where semicolons separate. Parquet and JSON have types of their
+        own; dates and truth values become texts. Empty cells, NA, N/A, NaN and null are missing. The verdict
+        warns of mixed modalities and tells what was left out.
 
     Raises
     ------
@@ -70,13 +70,21 @@ def read_manifest(
     UsageError
         With every problem and its line: missing columns, repeated ids and ids that differ only in what some
         file systems ignore, ids that cannot name files, empty image cells, a reference that is the image,
-        columns with names that medseg writes itself, rows of another length, no cases.
+        columns with names that medseg writes itself, rows of another length, no cases. Or if nobody can tell
+        which images are meant.
+    InputRefused
+        Where the system does not let a DICOM tree be read.
     """
     path = Path(path)
     if not path.exists():
         raise NotFound(f"{path}: no such manifest: expected a table of cases, or a folder")
     chosen = (bids,) if isinstance(bids, str) else tuple(bids)
-    manifest = _read_table(path, chosen) if path.is_file() else _read_folder(path, chosen, progress)
+    try:
+        manifest = _read_table(path, chosen) if path.is_file() else _read_folder(path, chosen, progress)
+    except OSError as error:
+        if isinstance(error, MedsegError):
+            raise
+        raise UsageError(f"the manifest cannot be read: {error.strerror or type(error).__name__}") from error
     return replace(manifest, verdict=manifest.verdict + mixed_modalities(manifest))
 
 

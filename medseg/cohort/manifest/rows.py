@@ -41,13 +41,15 @@ def cases_of(table: Table, folder: Path) -> tuple[Manifest, list[Problem]]:
     count = len(table.lines)
     if not count:
         problems.append(Problem("no cases: expected a row for each"))
+    if any(not name.strip() for name in table.values):
+        problems.append(Problem("a column has no name: give it one, or remove it"))
     references = table.texts.pop(REFERENCE, [""] * count)
     series = table.texts.pop(SERIES, [""] * count)
     images = {name: table.texts.pop(name) for name in table.columns if channel_of(name) is not None}
     for name, cells in images.items():
         problems += _bad_paths(name, cells, table.lines, required=True)
     problems += _bad_paths(REFERENCE, references, table.lines, required=False)
-    problems += _one_file({**images, REFERENCE: references}, table.lines)
+    problems += _one_file({**images, REFERENCE: references}, table.lines, folder)
     columns = tuple(table.values)
     rows = zip(
         table.texts.pop(CASE_ID, ()),  # without it there are no cases, and a problem says so
@@ -117,24 +119,24 @@ def _bad_paths(column: str, cells: Sequence[str], lines: Sequence[int], *, requi
     return problems
 
 
-def _one_file(columns: Mapping[str, Sequence[str]], lines: Sequence[int]) -> list[Problem]:
+def _one_file(columns: Mapping[str, Sequence[str]], lines: Sequence[int], folder: Path) -> list[Problem]:
     """Rows in which two columns name one file."""
     problems = []
+
+    def same(cell: str) -> str:
+        return os.path.normcase(os.path.normpath(_places(folder, [cell])[0] or folder))
+
     for (one, firsts), (other, seconds) in combinations(columns.items(), 2):
         for first, second, line in zip(firsts, seconds, lines, strict=True):
             # Names first: they hardly ever are the same, and a whole path costs more.
-            if _name(first) == _name(second) and not is_missing(first) and _same(first) == _same(second):
+            if _name(first) == _name(second) and not is_missing(first) and same(first) == same(second):
                 cure = "give a label map" if other == REFERENCE else "give each channel its own"
                 problems.append(Problem(f"{one} and {other} are one file: {cure}", line))
     return problems
 
 
 def _name(cell: str) -> str:
-    return cell[cell.rfind("/") + 1 :]
-
-
-def _same(cell: str) -> str:
-    return os.path.normcase(os.path.normpath(cell.strip()))
+    return cell[max(cell.rfind("/"), cell.rfind("\\")) + 1 :].strip()
 
 
 def _home(cell: str) -> str | None:

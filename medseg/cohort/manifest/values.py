@@ -14,17 +14,20 @@ _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+
 _WHOLE = re.compile(r"[+-]?[0-9]{16,}")
 
 
-def values_of(texts: Sequence[str]) -> list[Value]:
+def values_of(texts: Sequence[str], *, comma: bool = False) -> list[Value]:
     """The values of one column. Space around a text does not count; equal values are one object.
 
     A column with a single value that is no finite number is text as a whole, and each value then stays as it
-    is written.
+    is written. With ``comma`` a column without a single point may have decimal commas.
     """
     distinct = {text: text.strip() for text in set(texts)}
     known = {text for text in distinct.values() if text not in MISSING}
     values: dict[str, Value] = {text: text for text in known}
-    if known and all(map(_is_number, known)):
-        values = {text: float(text) for text in known}
+    points = {text: text.replace(",", ".") if comma else text for text in known}
+    if comma and any("." in text for text in known):
+        points = {text: text for text in known}
+    if known and all(map(_is_number, points.values())):
+        values = {text: float(number) for text, number in points.items()}
     found = {text: values.get(stripped) for text, stripped in distinct.items()}
     return [found[text] for text in texts]
 
