@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,11 @@ class StudyFolder:
         return self.path / "table.dictionary.csv"
 
     @property
+    def has_tables(self) -> bool:
+        """Whether the tables lie there."""
+        return all(path.is_file() for path in (self.table_parquet, self.table_csv, self.dictionary))
+
+    @property
     def evaluation(self) -> Path:
         """Scores against references, a row per case and label."""
         return self.path / "evaluation.csv"
@@ -67,13 +73,18 @@ class StudyFolder:
 
     def outputs(self, case_id: str) -> Outputs:
         """Where `medseg.pipeline` puts a case."""
-        name = f"{case_id}_seg"
+        segmentation, sidecar = map(Path, self.written(case_id))
         return Outputs(
-            segmentations=(self.segmentations / f"{name}.nii.gz",),
-            sidecar=self.segmentations / f"{name}.json",
-            preview=self.segmentations / f"{name}.png",
-            maps=self.segmentations / f"{name}_maps.zarr",
+            segmentations=(segmentation,),
+            sidecar=sidecar,
+            preview=self.segmentations / f"{case_id}_seg.png",
+            maps=self.segmentations / f"{case_id}_seg_maps.zarr",
         )
+
+    def written(self, case_id: str) -> tuple[str, str]:
+        """The segmentation and the sidecar of a case, as texts: a resume asks for those of 100,000 cases."""
+        name = f"{self.path}{os.sep}segmentations{os.sep}{case_id}_seg"
+        return f"{name}.nii.gz", f"{name}.json"
 
     def picture(self, case_id: str) -> Path:
         """Where the overlay of a case goes."""

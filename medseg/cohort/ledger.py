@@ -6,6 +6,7 @@ have. It is the one file of a study that holds paths.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import zlib
@@ -19,6 +20,8 @@ from medseg.cohort.manifest.cases import Manifest, ManifestCase
 from medseg.cohort.records import CaseResult, Entry, Row, State
 from medseg.errors import InputRefused, NotFound, WriteFailed
 from medseg.verdict import OK, Reason, Verdict
+
+Columns = dict[str, list[Any]]
 
 FORMAT_VERSION = 1
 _WAIT_S = 60.0
@@ -119,14 +122,24 @@ class Ledger:
 
         A case's earlier result is kept. What an ended run left as running is pending.
         """
+        digest = _digest(manifest)
         with self._transaction():
-            for key, value in {**facts, "columns": _kinds(manifest)}.items():
+            for key, value in facts.items():
                 self._set(key, value)
-            self._connection.execute("UPDATE cases SET position = -1")
-            self._connection.executemany(
-                _UPSERT, (_case_values(position, case) for position, case in enumerate(manifest.cases))
-            )
+            if self.get("manifest_sha256") != digest:
+                self._set("tables", None)
+                self._set("manifest_sha256", digest)
+                self._set("columns", _kinds(manifest))
+                self._connection.execute("UPDATE cases SET position = -1")
+                self._connection.executemany(
+                    _UPSERT, (_case_values(position, case) for position, case in enumerate(manifest.cases))
+                )
             self._connection.execute("UPDATE cases SET state = 'pending' WHERE state = 'running'")
+
+    def set(self, key: str, value: Any) -> None:
+        """Enter a fact about the study: a value of JSON."""
+        with self._transaction():
+            self._set(key, value)
 
     def mark(self, state: State, case_ids: Iterable[str]) -> None:
         """Set the state of cases that get or got no result; what there was of an earlier one is forgotten."""
@@ -164,7 +177,7 @@ class Ledger:
         )
         self._connection.execute("DELETE FROM rows WHERE case_id = ?", (result.case_id,))
         if result.rows:
-            text = json.dumps([dict(row) for row in result.rows], allow_nan=False)
+            text = json.dumps(_columns(result.rows), allow_nan=False)
             self._connection.execute(
                 "INSERT INTO rows VALUES (?, ?)", (result.case_id, zlib.compress(text.encode(), 1))
             )
@@ -198,9 +211,12 @@ class Ledger:
         found = self._connection.execute("SELECT value FROM study WHERE key = ?", (key,)).fetchone()
         return None if found is None else json.loads(found[0])
 
-    def entries(self) -> Iterator[Entry]:
-        """The manifest's cases in its order."""
-        cursor = self._connection.execute(f"SELECT {_ENTRY} FROM cases WHERE position >= 0 ORDER BY position")
+    def entries(self, state: State | None = None) -> Iterator[Entry]:
+        """The manifest's cases in its order; those in one state, if it is given."""
+        cursor = self._connection.execute(
+            f"SELECT {_ENTRY} FROM cases WHERE position >= 0 AND state = ifnull(?, state) ORDER BY position",
+            (state,),
+        )
         return map(_entry, cursor)
 
     def manifest_values(self) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
@@ -210,14 +226,17 @@ class Ledger:
         )
         return ((case_id, reference, json.loads(columns)) for case_id, reference, columns in cursor)
 
-    def rows(self) -> Iterator[tuple[str, Verdict, State, dict[str, Any], Sequence[Row]]]:
-        """Case id, verdict, state, groups and covariates, and rows, in the order of the manifest."""
+    def rows(self) -> Iterator[tuple[str, Verdict, State, dict[str, Any], Columns]]:
+        """Case id, verdict, state, groups and covariates, and rows by column, in the order of the manifest.
+
+        The columns of a case are of one length, and there are none where it has no result.
+        """
         cursor = self._connection.execute(
             "SELECT cases.case_id, verdict, reasons, state, columns, content FROM cases "
             "LEFT JOIN rows USING (case_id) WHERE position >= 0 ORDER BY position"
         )
         for case_id, status, reasons, state, columns, content in cursor:
-            rows = [] if content is None or state != "done" else json.loads(zlib.decompress(content))
+            rows = {} if content is None or state != "done" else json.loads(zlib.decompress(content))
             yield case_id, _verdict(status, reasons), state, json.loads(columns), rows
 
     def counts(self) -> dict[State, int]:
@@ -243,6 +262,20 @@ def _case_values(position: int, case: ManifestCase) -> tuple[Any, ...]:
     images = json.dumps([[channel, str(path)] for channel, path in case.images])
     reference = None if case.reference is None else str(case.reference)
     return case.case_id, position, images, case.series, reference, json.dumps(dict(case.columns))
+
+
+def _columns(rows: Sequence[Row]) -> Columns:
+    """Rows as columns, which are quicker to read by the thousand; what a row lacks is None."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _digest(manifest: Manifest) -> str:
+    """A hash of all that the ledger takes over from a manifest."""
+    digest = hashlib.sha256(repr(manifest.columns).encode())
+    for position, case in enumerate(manifest.cases):
+        digest.update(repr(_case_values(position, case)).encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _kinds(manifest: Manifest) -> dict[str, str]:

@@ -106,10 +106,9 @@ def read_volumes(ledger: Ledger) -> Volumes:
     volumes: dict[str, array[float]] = {}
     told: set[str] = set()
     for case_id, verdict, state, given, rows in ledger.rows():
-        for row in rows:
-            volume = row["volume_ml"]
-            told.update(name for name in ("quality",) if row.get(name) is not None)
-            column = volumes.setdefault(row["label"], array("d"))
+        told.update(name for name in ("quality",) if any(value is not None for value in rows.get(name, ())))
+        for label, volume in zip(rows.get("label", ()), rows.get("volume_ml", ()), strict=True):
+            column = volumes.setdefault(label, array("d"))
             column.extend([nan] * (len(ids) - len(column)))
             column.append(nan if volume is None else volume)
         if state != "done":
@@ -144,11 +143,15 @@ def _cases(
         name: dict(zip(scores.index, scores[name].tolist(), strict=True)) for name in shown if name in scores
     }
     for case_id, verdict, state, columns, rows in ledger.rows():
-        labels = {row["label"]: {name: row.get(name) for name in shown} for row in rows}
+        names = rows.get("label", [])
+        measured = {name: rows.get(name, [None] * len(names)) for name in shown}
+        labels = {
+            label: {name: values[n] for name, values in measured.items()} for n, label in enumerate(names)
+        }
         for name, values in compared.items():
-            for label, measured in labels.items():
+            for label, of_label in labels.items():
                 value = values.get((case_id, label), nan)
-                measured[name] = None if isnan(value) else value
+                of_label[name] = None if isnan(value) else value
         yield StudyCase(
             case_id,
             verdict,

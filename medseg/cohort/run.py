@@ -18,7 +18,7 @@ from medseg.cohort.manifest import Manifest, read_manifest
 from medseg.cohort.records import CaseResult, CaseTask, Entry, WorkerSetup
 from medseg.cohort.resume import OUTPUT_CHANGED, decide, identity
 from medseg.cohort.study import Study, open_study
-from medseg.cohort.table import write_tables
+from medseg.cohort.table import TABLES_VERSION, write_tables
 from medseg.cohort.workers import open_executor
 from medseg.cohort.workers.case_worker import model_hash, remove_outputs
 from medseg.errors import UsageError, WriteFailed
@@ -137,7 +137,9 @@ def run_cohort(
         )
         ledger.register(cases, _facts(setup, chooser, cases))
         plan = _plan(ledger, folder, wanted, check_contents=check_contents, overwrite=overwrite)
-        ledger.record(plan.settled, wanted)
+        if plan.tasks or plan.settled:
+            ledger.set("tables", None)  # until they are made again
+            ledger.record(plan.settled, wanted)
         for result in plan.gone:
             remove_outputs(folder, result)
         _report(progress, plan.kept, len(cases.cases))
@@ -152,7 +154,9 @@ def run_cohort(
                     {case.case_id: position for position, case in enumerate(cases.cases)},
                     lambda finished: _report(progress, plan.kept + finished, len(cases.cases)),
                 ).run(plan.tasks)
-        write_tables(ledger, folder)
+        if ledger.get("tables") != TABLES_VERSION or not folder.has_tables:
+            write_tables(ledger, folder)
+            ledger.set("tables", TABLES_VERSION)
     return open_study(folder.path)
 
 

@@ -71,7 +71,8 @@ class Study:
     @property
     def failures(self) -> tuple[StudyCase, ...]:
         """The cases without a result, with the reasons."""
-        return tuple(case for case in self.cases if case.state == "failed")
+        with self._ledger() as ledger:
+            return tuple(self._case(entry) for entry in ledger.entries("failed"))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -82,17 +83,18 @@ class Study:
     @property
     def exit_code(self) -> int:
         """0 all done; 3 every case refused; 4 some refused, failed or not done yet."""
-        cases = self.cases
-        if all(case.state == "done" for case in cases):
+        counts = self.counts
+        if counts["done"] == counts["total"]:
             return 0
-        return 3 if all(case.verdict.status == "refused" for case in cases) else 4
+        refused = sum(case.verdict.status == "refused" for case in self.failures)
+        return 3 if refused == counts["total"] else 4
 
     def status(self) -> dict[str, Any]:
         """The ``cohort status --json`` document, without its version."""
         running = self.is_running
         with self._ledger() as ledger:
             counts = ledger.counts()
-            failed = [entry for entry in ledger.entries() if entry.state == "failed"]
+            failed = list(ledger.entries("failed"))
         if not running:  # left by a run that was killed
             counts["pending"] += counts["running"]
             counts["running"] = 0

@@ -245,3 +245,12 @@ def test_an_exception_from_progress_ends_the_run_and_a_repeat_does_the_rest(
     study, again = _rerun(model, tmp_path)
     assert len(again) <= 5 - counts["done"]
     assert study.exit_code == 0
+
+
+def test_what_does_not_fit_into_memory_fails_and_is_tried_again(
+    model: Path, manifest: Path, tmp_path: Path
+) -> None:
+    study = medseg.run_cohort(manifest, model, tmp_path / "study", max_memory="1MB")
+    assert {case.verdict.codes for case in study.failures} == {("out-of-memory",)}
+    study, again = _rerun(model, tmp_path)
+    assert (len(again), study.exit_code) == (5, 0)

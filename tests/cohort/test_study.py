@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -19,12 +21,12 @@ from medseg.errors import NotFound, UsageError
 from tests.cohort.studies import InProcess, expected_labels, save_scan, write_manifest
 from tests.threshold_model import OFFSETS, save_threshold_model, threshold_plan
 
-CASES = 8
+CASES = 10
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> medseg.Study:
-    """Eight cases in two groups, references that are the right answer moved by a voxel, and a cut file."""
+    """Ten cases in two groups, references that are the right answer moved by a voxel, and a cut file."""
     folder = tmp_path_factory.mktemp("cohort")
     rows = []
     for n in range(CASES):
@@ -89,7 +91,7 @@ def test_the_page_holds_the_statistics_of_scipy(study: medseg.Study) -> None:
         assert f"{stats.wilcoxon(volumes[label], others[label]).pvalue:.4g}" in text
     assert "no-segmentation" not in text
     assert "truncated" in text
-    assert "8 were analysed; 1 could not be processed (truncated: 1)" in text
+    assert "10 were analysed; 1 could not be processed (truncated: 1)" in text
     assert text.count("could not be") >= 1
 
 
@@ -102,11 +104,11 @@ def test_status_in_numbers_and_words(study: medseg.Study, capsys: pytest.Capture
     assert main(["cohort", "status", str(study.path), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     counts = {key: document[key] for key in ("total", "done", "failed", "pending", "running")}
-    assert counts == {"total": 9, "done": 8, "failed": 1, "pending": 0, "running": 0}
+    assert counts == {"total": 11, "done": 10, "failed": 1, "pending": 0, "running": 0}
     assert document["failures"][0]["case_id"] == "cut"
     assert document["failures"][0]["reason"]["code"] == "truncated"
     assert main(["cohort", "status", str(study.path)]) == 0
-    assert "8 of 9 cases done, 1 failed" in capsys.readouterr().out
+    assert "10 of 11 cases done, 1 failed" in capsys.readouterr().out
 
 
 def test_pandas_reads_a_study(study: medseg.Study) -> None:
@@ -136,3 +138,24 @@ def test_a_study_runs_by_the_command_with_its_exit_code(
     save_scan(tmp_path / "a.nii.gz", 2)
     assert main([*command, "-o", str(tmp_path / "study"), "--quiet"]) == 0
     assert main([*command[:3], "-m", "no such model", "-o", str(tmp_path / "other")]) == 2
+
+
+def test_the_example_does_a_whole_study(study: medseg.Study, tmp_path: Path) -> None:
+    example = Path(__file__).resolve().parents[2] / "docs" / "examples" / "cohort_study.py"
+    assert len(example.read_text().splitlines()) < 40
+    cohort = study.path.parent
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(example),
+            str(cohort / "cases.csv"),
+            str(cohort / "model"),
+            str(tmp_path / "study"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no result: cut truncated" in done.stdout
+    assert "In 10 cases, volume_ml by group, adjusted for age" in done.stdout
+    assert (tmp_path / "study" / "report.html").is_file()
