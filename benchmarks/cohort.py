@@ -1,9 +1,10 @@
 """How fast a cohort runs, and what a large one takes.
 
-    python benchmarks/cohort.py throughput DATA    200 scans of ../shared/data/hippocampus and 10 poisoned ones,
-                                                   against a loop of bare forward passes
-    python benchmarks/cohort.py scale              100,000 cases: start-up, tables, report
+    python benchmarks/cohort.py throughput ../shared/data/hippocampus
+    python benchmarks/cohort.py scale
 
+The first runs 200 scans and 10 poisoned ones against a loop of bare forward passes; the second starts, resumes
+and reports on a study of 100,000 cases.
 Each measured part has a process of its own, so that its peak memory is its own. ``--cases N`` takes fewer.
 """
 
@@ -94,7 +95,7 @@ def _print_throughput(found: list[dict[str, float]], count: int, study: medseg.S
         f"\nshare of the bare throughput: {median(shares):.0%} ({', '.join(f'{one:.0%}' for one in shares)})"
     )
     print(
-        f"worker: {middle['early_mb']:.0f} MB after a fifth of the time, {middle['late_mb']:.0f} MB at the end; "
+        f"worker: {middle['early_mb']:.0f} MB after a fifth of the time, {middle['late_mb']:.0f} at the end; "
         f"coordinator: {middle['coordinator_mb']:.0f} MB"
     )
     print(f"done {counts['done']}, failed {counts['failed']}:")

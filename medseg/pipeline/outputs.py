@@ -130,7 +130,9 @@ def _within(folder: Path, where: Written) -> Written:
     """The same, told from a folder."""
     if isinstance(where, dict):
         return {name: [path.relative_to(folder) for path in paths] for name, paths in where.items()}
-    return [path.relative_to(folder) for path in where] if isinstance(where, list) else where.relative_to(folder)
+    if isinstance(where, list):
+        return [path.relative_to(folder) for path in where]
+    return where.relative_to(folder)
 
 
 def _write_masks(masks: Mapping[str, Sequence[Path]], result: Segmentation, hurry: Event) -> None:

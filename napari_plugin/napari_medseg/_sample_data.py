@@ -7,8 +7,8 @@ nothing is downloaded.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from medseg import Geometry, LabelMap, LabelSet, Volume
 from medseg.volume import Source
@@ -53,7 +53,7 @@ def make_scan() -> tuple[Volume, LabelMap]:
     x, y, z = np.moveaxis(geometry.index_to_world(index) - _CENTRE, -1, 0)
     inside, tissue = _tissues(x, y, z)
     noise = np.random.default_rng(_SEED).normal(0, _NOISE, _SHAPE)
-    data = np.clip(np.rint(gaussian_filter(tissue, _BLUR) + noise), 0, 255).astype(np.uint8)
+    data = np.clip(np.rint(scipy.ndimage.gaussian_filter(tissue, _BLUR) + noise), 0, 255).astype(np.uint8)
     labels = np.where(inside, np.where(y > _FRONT, _ANTERIOR, _POSTERIOR), 0).astype(np.uint8)
     names = LabelSet.from_names({_ANTERIOR: "Anterior", _POSTERIOR: "Posterior"})
     return Volume(data[None], geometry, Source(modality="MR")), LabelMap(labels, geometry, names)

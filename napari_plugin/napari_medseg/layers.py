@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg import Geometry, InputRefused, LabelMap, LabelSet, Verdict, Volume
 from medseg.io.naming import with_unnamed
-from medseg.report import display_window
+from medseg.report.drawing import display_window
 from medseg.volume import Source, present_ids
 
 LayerData = tuple[Any, dict[str, Any], str]

@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 
 import cc3d
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from medseg import UsageError
 from napari_medseg.editing.arguments import Over, Spacing, check_call, check_length, check_spacing
@@ -238,5 +238,7 @@ def _in_ball(mask: Mask, *, radius: float, spacing: Spacing, reach: Steps) -> ND
 def _gaussian(mask: Mask, *, sigma: float, spacing: Spacing, reach: Steps) -> NDArray[np.float32]:
     """The mask blurred; not along axes where the Gaussian reaches no neighbour."""
     sigmas = [sigma / size if steps else 0.0 for size, steps in zip(spacing, reach, strict=True)]
-    blurred = gaussian_filter(mask.astype(np.float32), sigmas, mode="nearest", truncate=_GAUSSIAN_REACH)
+    blurred = scipy.ndimage.gaussian_filter(
+        mask.astype(np.float32), sigmas, mode="nearest", truncate=_GAUSSIAN_REACH
+    )
     return np.asarray(blurred)

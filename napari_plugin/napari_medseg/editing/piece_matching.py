@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_medseg.editing.boxes import Mask
 
@@ -38,7 +38,7 @@ def matched_pieces(first: Mask, last: Mask, spacing: Floats, apart: float) -> It
     apart
         From one slice to the other, mm.
     """
-    pieces, count = zip(*(ndimage.label(mask, _EIGHT) for mask in (first, last)), strict=True)
+    pieces, count = zip(*(scipy.ndimage.label(mask, _EIGHT) for mask in (first, last)), strict=True)
     links = _overlaps(pieces[0], pieces[1], spacing, apart) if all(count) else np.empty((0, 2), int)
     left = [np.setdiff1d(np.arange(1, count[side] + 1), links[:, side]) for side in (0, 1)]
     if all(map(len, left)):
@@ -63,7 +63,7 @@ def _overlaps(
 ) -> NDArray[np.int64]:
     """Pairs (N, 2) of piece numbers that overlap, as they lie or centroid on centroid, whichever is more."""
     if _room(first > 0, last > 0, spacing) <= apart:
-        moved = ndimage.shift(last, np.rint(centroid(first > 0) - centroid(last > 0)), order=0)
+        moved = scipy.ndimage.shift(last, np.rint(centroid(first > 0) - centroid(last > 0)), order=0)
         if np.count_nonzero((first > 0) & (moved > 0)) > np.count_nonzero((first > 0) & (last > 0)):
             last = moved
     both = (first > 0) & (last > 0)

@@ -22,8 +22,8 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg import UsageError
 from napari_medseg.editing.arguments import Over, Spacing, check_call, check_spacing
@@ -210,13 +210,13 @@ def _signed_distance(mask: Mask, spacing: Floats) -> Floats:
     half = spacing.min() / 2
     if mask.all():
         return np.full(mask.shape, float(np.linalg.norm(mask.shape * spacing)))
-    within, outside = (ndimage.distance_transform_edt(side, spacing) for side in (mask, ~mask))
+    within, outside = (scipy.ndimage.distance_transform_edt(side, spacing) for side in (mask, ~mask))
     return np.asarray(np.where(mask, within - half, half - outside))
 
 
 def _moved(field: Floats, way: Floats) -> Floats:
     """The field moved by a way in voxels, linear between them."""
-    return np.asarray(ndimage.shift(field, way, order=1, mode="nearest")) if way.any() else field
+    return np.asarray(scipy.ndimage.shift(field, way, order=1, mode="nearest")) if way.any() else field
 
 
 def _around(mask: Mask) -> tuple[slice, ...]:

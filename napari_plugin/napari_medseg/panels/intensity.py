@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medseg import Volume
-from medseg.report import display_window
+from medseg.report.drawing import display_window
 
 Limits = tuple[float, float]
 

@@ -37,9 +37,10 @@ def same_place(point: ArrayLike, before: LayerGrid, now: LayerGrid) -> NDArray[n
 def same_window(limits: Limits, own_before: Limits, own_now: Limits) -> Limits:
     """Contrast limits for a scan, as they were changed for the one before.
 
-    What was changed is carried over in terms of each scan's own window (`medseg.report.display_window`). That
-    of every CT is the same, so limits in HU stay; the intensities of two MR scans mean nothing to each other.
-    Limits of an ``own_before`` without width become ``own_now``.
+    What was changed is carried over in terms of each scan's own window
+    (`medseg.report.drawing.display_window`). That of every CT is the same, so limits in HU stay; the
+    intensities of two MR scans mean nothing to each other. Limits of an ``own_before`` without width become
+    ``own_now``.
     """
     width = own_before[1] - own_before[0]
     if width <= 0:

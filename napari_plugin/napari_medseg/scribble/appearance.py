@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_medseg.scribble.cells import Floats, Spacing
 
@@ -56,7 +56,7 @@ def appearance(grey: Floats, marks: NDArray[np.uint8], spacing: Spacing, structu
     """
     bin_of = np.zeros(grey.shape, np.intp)
     for scale in _SCALES:
-        blurred = ndimage.gaussian_filter(grey, [scale * min(spacing) / mm for mm in spacing])
+        blurred = scipy.ndimage.gaussian_filter(grey, [scale * min(spacing) / mm for mm in spacing])
         blurred += _CLIP
         blurred *= _BINS / (1 + 2 * _CLIP)
         bin_of = bin_of * _BINS + np.clip(blurred.astype(np.intp), 0, _BINS - 1)
@@ -67,7 +67,7 @@ def appearance(grey: Floats, marks: NDArray[np.uint8], spacing: Spacing, structu
         if number == 1 and not seen.size:
             seen = bin_of[_faces(marks.shape) & (marks == 0)]
         histogram = np.bincount(seen, minlength=_BINS**2).reshape(_BINS, _BINS).astype(np.float64)
-        histogram = ndimage.gaussian_filter(histogram, _BIN_BLUR, mode="constant")
+        histogram = scipy.ndimage.gaussian_filter(histogram, _BIN_BLUR, mode="constant")
         histogram /= max(histogram.sum(), 1e-9)
         likely.append(belief * (histogram + _UNSEEN / _BINS**2))
     table = (np.array(likely[1:]) / sum(likely)).reshape(structures, -1).astype(np.float32)

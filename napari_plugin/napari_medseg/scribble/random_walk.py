@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from napari_medseg.scribble.cells import Floats, Indices, Spacing
 
@@ -152,4 +152,4 @@ def _between(places: Indices, neighbours: Indices, weights: Floats, size: int) -
     columns[lone] = 0
     values = np.where(lone, np.float32(0), weights.T)
     rows = np.arange(0, 6 * len(places) + 1, 6, dtype=np.int32)
-    return sparse.csr_array((values.ravel(), columns.ravel(), rows), shape=(len(places), len(places)))
+    return scipy.sparse.csr_array((values.ravel(), columns.ravel(), rows), shape=(len(places), len(places)))

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg import UsageError
 from napari_medseg.scribble.appearance import appearance, grey_values
@@ -304,9 +304,9 @@ def _most_probable(potentials: Floats) -> NDArray[np.uint8]:
 
 def _connected(labels: NDArray[np.uint8], marks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Without the pieces of a structure that none of its strokes touches; changes ``labels``."""
-    for n, part in enumerate(ndimage.find_objects(labels), start=1):
+    for n, part in enumerate(scipy.ndimage.find_objects(labels), start=1):
         if part is not None:
-            pieces, count = ndimage.label(labels[part] == n)
+            pieces, count = scipy.ndimage.label(labels[part] == n)
             loose = np.ones(count + 1, bool)
             loose[pieces[marks[part] == n + 1]] = False
             loose[0] = False
@@ -316,5 +316,5 @@ def _connected(labels: NDArray[np.uint8], marks: NDArray[np.uint8]) -> NDArray[n
 
 def _near_border(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Cells beside another label, and those beside them."""
-    border = ndimage.maximum_filter(labels, 3) != ndimage.minimum_filter(labels, 3)
-    return np.asarray(ndimage.binary_dilation(border), bool)
+    border = scipy.ndimage.maximum_filter(labels, 3) != scipy.ndimage.minimum_filter(labels, 3)
+    return np.asarray(scipy.ndimage.binary_dilation(border), bool)
