@@ -3,8 +3,8 @@
     python benchmarks/cohort.py throughput ../shared/data/hippocampus
     python benchmarks/cohort.py scale
 
-The first runs 200 scans and 10 poisoned ones against a loop of bare forward passes; the second starts, resumes
-and reports on a study of 100,000 cases.
+The first runs 200 scans and 10 poisoned ones against a loop of bare forward passes; the second starts,
+resumes and reports on a study of 100,000 cases.
 Each measured part has a process of its own, so that its peak memory is its own. ``--cases N`` takes fewer.
 """
 

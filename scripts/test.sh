@@ -3,7 +3,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 make_venv
-install_medseg "train,napari,dev"
+install_medseg "train,cluster,napari,dev"
 
 # The tests of the viewer open real windows: on Linux on a virtual screen, never on the desktop.
 opens_window() {

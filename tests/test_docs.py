@@ -29,7 +29,7 @@ SHORT = (*SMALL, "schedule.steps=2", "schedule.validate_every=2", "schedule.coar
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the demo's ``scan.nii.gz``, ``reference.nii.gz`` on its grid, the whole template as
-    ``head.nii.gz``, and two datasets.
+    ``head.nii.gz``, two datasets, and a cohort of ten cases.
     """
     spec = importlib.util.find_spec("nilearn")
     assert spec is not None
@@ -45,6 +45,13 @@ def folder(tmp_path: Path) -> Path:
         image, label = make_case(seed)
         write_nifti(tmp_path / "dataset" / "images" / f"case{seed}.nii.gz", image)
         write_nifti(tmp_path / "dataset" / "labels" / f"case{seed}.nii.gz", label)
+    rows = ["case_id,image,reference,group,age"]
+    for seed in range(10):
+        noise = np.random.default_rng(seed).normal(0, 2, scan.shape)
+        noisy = np.asarray(scan.dataobj, np.float32) + noise.astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(noisy, scan.affine), tmp_path / f"cohort{seed}.nii.gz")
+        rows.append(f"case{seed},cohort{seed}.nii.gz,reference.nii.gz,{'ab'[seed % 2]},{60 + seed * seed % 11}")
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
     maps = write_label_maps(tmp_path / "brain_labels")
     write_table(maps, WHOLE_HEAD)
     write_priors(maps, "t1", [(row[0], 10 * row[3], 1, 5, 1) for row in WHOLE_HEAD])

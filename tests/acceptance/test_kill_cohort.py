@@ -113,9 +113,7 @@ def test_killed_coordinators(cohort: Path, undisturbed: tuple[list[str], tuple[b
     _finish([*command, str(study)])
     assert _tables(study) == expected
     assert not list((study / "segmentations").glob(".*"))  # what dead writers left
-    print(
-        f"{kills} kills of the coordinator, {rounds + 1} studies finished; files at the kills: {sorted(counts)}"
-    )
+    print(f"{kills} kills of the coordinator, {rounds + 1} studies finished; files then: {sorted(counts)}")
 
 
 def test_killed_workers(cohort: Path, undisturbed: tuple[list[str], tuple[bytes, bytes], float]) -> None:
