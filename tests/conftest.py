@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# No deadlines: speed belongs in benchmarks. On CI the same examples every time, so that a change is judged by
+# No deadlines, also none for making examples: speed belongs in benchmarks. On CI the same examples every time, so that a change is judged by
 # what it changes; elsewhere new ones, which is how faults are found.
-settings.register_profile("default", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
+_UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", **_UNTIMED)
+settings.register_profile("ci", derandomize=True, **_UNTIMED)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 # No test leaves compiled networks in the home of whoever runs it.
