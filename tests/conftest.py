@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# No deadlines, also none for making examples: speed belongs in benchmarks. On CI the same examples every time, so that a change is judged by
-# what it changes; elsewhere new ones, which is how faults are found.
+# No deadlines, also none for making examples: speed belongs in benchmarks. On CI the same examples every
+# time, so that a change is judged by what it changes; elsewhere new ones, which is how faults are found.
 _UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", **_UNTIMED)
 settings.register_profile("ci", derandomize=True, **_UNTIMED)
