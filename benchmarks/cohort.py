@@ -30,6 +30,7 @@ import numpy as np
 import psutil
 
 import medseg
+from medseg.cohort.columns import ROW_COLUMNS
 from medseg.cohort.folder import StudyFolder
 from medseg.cohort.ledger import Ledger
 from medseg.cohort.manifest import Manifest, ManifestCase
@@ -40,6 +41,8 @@ from medseg.pipeline.models import open_model
 from medseg.pipeline.options import InferOptions
 
 MODEL = "hippocampus"
+LABELS = 8  # of a case of the large study
+_made = {"number": float, "count": lambda value: int(1000 * abs(value)), "truth": bool, "text": str}
 
 
 def main() -> None:
@@ -202,14 +205,14 @@ def scale(count: int) -> None:
 
 
 def _make(folder: Path) -> dict[str, float]:
-    """A study as a run leaves it: 33 labels a case, files of a few bytes for scans and segmentations."""
+    """A study as a run leaves it: every column of 8 labels a case, tiny files for scans and results."""
     count = int((folder / "count").read_text())
     start = time.perf_counter()
     scans, study = folder / "scans", StudyFolder(folder / "study")
     for made in (scans, study.segmentations, study.pictures):
         made.mkdir(parents=True)
     draw = np.random.default_rng(0)
-    names = [f"structure {number}" for number in range(33)]
+    names = [f"structure {number}" for number in range(LABELS)]
     options = InferOptions(precision="f32", threads=2)
     bundle = medseg.load_model(MODEL)
     wanted = identity(bundle.hash, options)
@@ -223,18 +226,14 @@ def _make(folder: Path) -> dict[str, float]:
         cases.append(
             ManifestCase(case_id, (("", scan),), None, {"group": "ab"[number % 2], "age": number % 90.0})
         )
-        volumes = draw.normal(4, 1, len(names)).round(4).tolist()
+        numbers = draw.normal(4, 1, (len(names), len(ROW_COLUMNS))).round(4).tolist()
         rows = tuple(
             {
-                "kind": "label",
-                "label_id": n + 1,
-                "label": name,
-                "volume_ml": volume,
-                "voxels": 4000,
-                "touches_border": False,
-                "quality": 0.8,
+                column.name: _made[column.kind](value)
+                for column, value in zip(ROW_COLUMNS, values, strict=True)
             }
-            for n, (name, volume) in enumerate(zip(names, volumes, strict=True))
+            | {"kind": "label", "label_id": n + 1, "label": name, "missing": ""}
+            for n, (name, values) in enumerate(zip(names, numbers, strict=True))
         )
         results.append(
             CaseResult(
@@ -247,6 +246,7 @@ def _make(folder: Path) -> dict[str, float]:
                 ledger.register(
                     Manifest(tuple(cases), ("group", "age")),
                     {"threads": 2, "model": MODEL, "model_sha256": bundle.hash},
+                    wanted,
                 )
                 ledger.record(results, wanted)
             results = []

@@ -50,7 +50,8 @@ def folder(tmp_path: Path) -> Path:
         noise = np.random.default_rng(seed).normal(0, 2, scan.shape)
         noisy = np.asarray(scan.dataobj, np.float32) + noise.astype(np.float32)
         nibabel.save(nibabel.Nifti1Image(noisy, scan.affine), tmp_path / f"cohort{seed}.nii.gz")
-        rows.append(f"case{seed},cohort{seed}.nii.gz,reference.nii.gz,{'ab'[seed % 2]},{60 + seed * seed % 11}")
+        group, age = "ab"[seed % 2], 60 + seed * seed % 11
+        rows.append(f"case{seed},cohort{seed}.nii.gz,reference.nii.gz,{group},{age}")
     (tmp_path / "cases.csv").write_text("\n".join(rows))
     maps = write_label_maps(tmp_path / "brain_labels")
     write_table(maps, WHOLE_HEAD)

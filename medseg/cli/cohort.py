@@ -11,13 +11,26 @@ import typer
 import medseg
 from medseg.cli.commands import Commands
 from medseg.cli.console import print_error, print_json, refusal_document
-from medseg.cli.options import Allow, Json, Overwrite, Quiet, listed
+from medseg.cli.options import (
+    HOW,
+    Allow,
+    Backend,
+    Device,
+    Flips,
+    Json,
+    Overlap,
+    Overwrite,
+    Precision,
+    Quiet,
+    Strict,
+    listed,
+)
 from medseg.cli.progress import working
 from medseg.errors import WriteFailed
 
 FORMAT_VERSION = 1
 _SHOWN = 5  # failures for each reason
-_WHERE, _HOW = "Where to compute", "How to compute"
+_WHERE = "Where to compute"
 
 app = Commands(
     help="Studies over many scans: a manifest in, one tidy table and one report out. Resumable.",
@@ -84,7 +97,7 @@ def run(
         ),
     ] = False,
     allow: Allow = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse where there would be a warning.")] = False,
+    strict: Strict = False,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Make an overlay of each case, for the report.")
     ] = True,
@@ -102,24 +115,16 @@ def run(
             metavar="N", help="Start N Dask workers on this computer instead.", rich_help_panel=_WHERE
         ),
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, openvino or torch.", rich_help_panel=_HOW)] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_HOW)] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16.", rich_help_panel=_HOW)] = "f32",
-    overlap: Annotated[
-        float | None,
-        typer.Option(
-            help="Share that neighbouring windows overlap; the model's own without it.", rich_help_panel=_HOW
-        ),
-    ] = None,
-    tta: Annotated[
-        bool,
-        typer.Option("--tta", help="Average over the flips that the model allows.", rich_help_panel=_HOW),
-    ] = False,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = "f32",
+    overlap: Overlap = None,
+    tta: Flips = False,
     threads: Annotated[
         int | None,
         typer.Option(
             help="CPU threads of each worker; as many as the study's first run had cores without it.",
-            rich_help_panel=_HOW,
+            rich_help_panel=HOW,
         ),
     ] = None,
     max_memory: Annotated[
@@ -127,7 +132,7 @@ def run(
         typer.Option(
             metavar="SIZE",
             help="Memory for each worker to stay within, e.g. 4GB. Without it: what is free.",
-            rich_help_panel=_HOW,
+            rich_help_panel=HOW,
         ),
     ] = None,
     as_json: Json = False,

@@ -10,7 +10,22 @@ from typing import Annotated, Any
 import typer
 
 from medseg.cli.console import print_json, print_reasons
-from medseg.cli.options import Allow, Json, Overwrite, Quiet, Series, listed, series_choice
+from medseg.cli.options import (
+    HOW,
+    Allow,
+    Backend,
+    Device,
+    Flips,
+    Json,
+    Overlap,
+    Overwrite,
+    Precision,
+    Quiet,
+    Series,
+    Strict,
+    listed,
+    series_choice,
+)
 from medseg.cli.progress import working
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -19,7 +34,7 @@ medseg infer scans/*.nii.gz -m run/bundle -o segmentations
 medseg infer dicom_folder -o out.nii.gz --series 2 --allow missing-slices
 medseg infer --case t1=t1.nii.gz,flair=flair.nii.gz -m lesions --json"""
 
-_SEGMENT, _HOW = "What to segment and where to write", "How to compute"
+_SEGMENT = "What to segment and where to write"
 _NAMED = 3  # of the inputs that are left out
 _WIDTH = 14  # of the first column, unless a structure's name is longer
 _PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
@@ -100,30 +115,22 @@ def command(
     overwrite: Overwrite = False,
     series: Series = None,
     allow: Allow = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse where there would be a warning.")] = False,
-    backend: Annotated[str, typer.Option(help="auto, openvino or torch.", rich_help_panel=_HOW)] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_HOW)] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, f32, bf16 or f16.", rich_help_panel=_HOW)] = "auto",
-    overlap: Annotated[
-        float | None,
-        typer.Option(
-            help="Share that neighbouring windows overlap; the model's own without it.", rich_help_panel=_HOW
-        ),
-    ] = None,
-    tta: Annotated[
-        bool,
-        typer.Option("--tta", help="Average over the flips that the model allows.", rich_help_panel=_HOW),
-    ] = False,
+    strict: Strict = False,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    overlap: Overlap = None,
+    tta: Flips = False,
     skip_empty: Annotated[
         bool,
         typer.Option(
             "--skip-empty/--no-skip-empty",
             help="Skip windows that hold nothing, by the model's own rule.",
-            rich_help_panel=_HOW,
+            rich_help_panel=HOW,
         ),
     ] = True,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads; all without it.", rich_help_panel=_HOW)
+        int | None, typer.Option(help="CPU threads; all without it.", rich_help_panel=HOW)
     ] = None,
     max_memory: Annotated[
         str | None,
@@ -131,7 +138,7 @@ def command(
             metavar="SIZE",
             help="Memory to stay within, e.g. 4GB: the work is planned to fit, a scan fails only if nothing "
             "does. Without it: what is free.",
-            rich_help_panel=_HOW,
+            rich_help_panel=HOW,
         ),
     ] = None,
     sums: Annotated[
@@ -139,7 +146,7 @@ def command(
         typer.Option(
             help="Precision of what is carried between windows: f32, f16 (half the memory), auto: f16 only "
             "where nothing else fits.",
-            rich_help_panel=_HOW,
+            rich_help_panel=HOW,
         ),
     ] = "auto",
     scratch: Annotated[
@@ -148,7 +155,7 @@ def command(
             metavar="FOLDER",
             help="Where that goes if memory does not do. Without it: MEDSEG_SCRATCH, else the system's "
             "temporary folder.",
-            rich_help_panel=_HOW,
+            rich_help_panel=HOW,
         ),
     ] = None,
     as_json: Json = False,

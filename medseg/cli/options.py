@@ -27,6 +27,22 @@ Allow = Annotated[
         help="Repairs to permit: missing-slices, uneven-spacing, tilt, shear, non-finite.",
     ),
 ]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse where there would be a warning.")]
+
+HOW = "How to compute"
+Backend = Annotated[str, typer.Option(help="auto, openvino or torch.", rich_help_panel=HOW)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=HOW)]
+Precision = Annotated[str, typer.Option(help="auto, f32, bf16 or f16.", rich_help_panel=HOW)]
+Overlap = Annotated[
+    float | None,
+    typer.Option(
+        help="Share that neighbouring windows overlap; the model's own without it.", rich_help_panel=HOW
+    ),
+]
+Flips = Annotated[
+    bool, typer.Option("--tta", help="Average over the flips that the model allows.", rich_help_panel=HOW)
+]
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Values of the plan to set, e.g. schedule.steps=500."),

@@ -25,28 +25,31 @@ Columns = dict[str, list[Any]]
 
 FORMAT_VERSION = 1
 _WAIT_S = 60.0
-_TABLES = """
-CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE cases (
-    case_id TEXT PRIMARY KEY,
-    position INTEGER NOT NULL,        -- in the manifest, and in every table; -1: no longer in the manifest
-    images TEXT NOT NULL,             -- [[channel, path], ...]
-    series TEXT,
-    reference TEXT,
-    columns TEXT NOT NULL,            -- groups and covariates
-    state TEXT NOT NULL DEFAULT 'pending',
-    verdict TEXT NOT NULL DEFAULT 'ok',
-    reasons TEXT NOT NULL DEFAULT '[]',
-    input_stamp TEXT,
-    input_sha256 TEXT,
-    output_stamp TEXT,
-    identity TEXT,                    -- model and options that made the result
-    timings TEXT NOT NULL DEFAULT '{}'
-);
-CREATE INDEX by_position ON cases (position);
-CREATE INDEX by_input ON cases (input_sha256);
-CREATE TABLE rows (case_id TEXT PRIMARY KEY, content BLOB NOT NULL);  -- apart: they are long, and read last
-"""
+_TABLES = (
+    "CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE cases (
+        case_id TEXT PRIMARY KEY,
+        position INTEGER NOT NULL,        -- in the manifest and every table; -1: no longer in the manifest
+        images TEXT NOT NULL,             -- [[channel, path], ...]
+        series TEXT,
+        reference TEXT,
+        columns TEXT NOT NULL,            -- groups and covariates
+        state TEXT NOT NULL DEFAULT 'pending',
+        verdict TEXT NOT NULL DEFAULT 'ok',
+        reasons TEXT NOT NULL DEFAULT '[]',
+        input_stamp TEXT,
+        input_sha256 TEXT,
+        output_stamp TEXT,
+        identity TEXT,                    -- in made_with
+        timings TEXT NOT NULL DEFAULT '{}'
+    )""",
+    "CREATE INDEX by_position ON cases (position)",
+    "CREATE INDEX by_input ON cases (input_sha256)",
+    # Models, options and versions that results were made with.
+    "CREATE TABLE made_with (identity TEXT PRIMARY KEY, facts TEXT NOT NULL)",
+    # Apart: they are long, and read last.
+    "CREATE TABLE rows (case_id TEXT PRIMARY KEY, content BLOB NOT NULL)",
+)
 _UPSERT = """
 INSERT INTO cases (case_id, position, images, series, reference, columns) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (case_id) DO UPDATE SET position = excluded.position, images = excluded.images,
@@ -87,7 +90,7 @@ class Ledger:
                 self._connection.execute("PRAGMA synchronous = FULL")
                 if not self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
                     with self._transaction():
-                        for statement in _TABLES.split(";\n"):
+                        for statement in _TABLES:
                             self._connection.execute(statement)
                         self._set("format_version", FORMAT_VERSION)
             version = self.get("format_version")
@@ -117,15 +120,19 @@ class Ledger:
 
     # What is written.
 
-    def register(self, manifest: Manifest, facts: Mapping[str, Any]) -> None:
+    def register(self, manifest: Manifest, facts: Mapping[str, Any], identity: str) -> None:
         """Take over the manifest's cases and facts about the run. Cases that it no longer has are set aside.
 
-        A case's earlier result is kept. What an ended run left as running is pending.
+        A case's earlier result is kept. What an ended run left as running is pending. The facts are kept for
+        every ``identity`` that cases were run with, so that each result can be told from what it was made.
         """
         digest = _digest(manifest)
         with self._transaction():
             for key, value in facts.items():
                 self._set(key, value)
+            self._connection.execute(
+                "INSERT OR REPLACE INTO made_with VALUES (?, ?)", (identity, json.dumps(dict(facts)))
+            )
             if self.get("manifest_sha256") != digest:
                 self._set("tables", None)
                 self._set("manifest_sha256", digest)

@@ -135,7 +135,7 @@ def run_cohort(
         setup = WorkerSetup(
             folder.path.resolve(), _places(chooser, model), model_hash(chooser), options, pictures
         )
-        ledger.register(cases, _facts(setup, chooser, cases))
+        ledger.register(cases, _facts(setup, chooser, cases), wanted)
         plan = _plan(ledger, folder, wanted, check_contents=check_contents, overwrite=overwrite)
         if plan.tasks or plan.settled:
             ledger.set("tables", None)  # until they are made again

@@ -51,7 +51,7 @@ def test_only_cases_that_kill_their_worker_alone_fail(manifest: Path, tmp_path: 
     cases = read_manifest(manifest)
     folder = StudyFolder(tmp_path)
     with StudyLock(folder.lock) as lock, Ledger(folder.ledger, writing=True) as ledger:
-        ledger.register(cases, {})
+        ledger.register(cases, {}, "identity")
         order = {case.case_id: n for n, case in enumerate(cases.cases)}
         told: list[int] = []
         executor = _DeadlyCases({"c1", "c3"})
