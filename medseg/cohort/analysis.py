@@ -30,6 +30,7 @@ from medseg.report.study import Estimate, StudyTable, Value
 _BOOTSTRAPPED = 2000
 _QUARTILES = (25, 50, 75)
 _VALUE = "__volume__"
+_SCORE_COLUMNS = ("label", "score", "n", "median", "mean", "95 % from", "to")
 _SCORES = {"dice": "Dice", "surface_dice": "surface Dice", "hd95_mm": "HD95 (mm)"}
 Result = TypeVar("Result")
 
@@ -104,23 +105,21 @@ def against_reference(scores: pd.DataFrame, volumes: Volumes) -> Analysis:
     words: tuple[str, ...] = ()
     for label, of_label in scores.groupby(level="label", sort=False):
         of_label = of_label.droplevel("label")
-        row: list[Value] = [str(label), len(of_label)]
-        for name in _SCORES:
+        for name, title in _SCORES.items():
             values = of_label[name].dropna().to_numpy(np.float64) if name in of_label else np.empty(0)
-            row += [float(np.median(values)) if len(values) else None, *_mean(values)]
-        rows.append(row)
+            middle = float(np.median(values)) if len(values) else None
+            rows.append([str(label), title, len(values), middle, *_mean(values)])
         names = (volumes.name, "reference")
         with suppress(UsageError):  # too few cases for limits of agreement: the table still has their scores
             a, b = of_label["volume_ml"], of_label["reference_volume_ml"]
             agreed = agreement(a, b, names=names, what=f"the volume of {label}", unit="mL")
             plots.append(plot(f"Volume against the reference, {label}", "mL", names, a, b, agreed))
             words = words or (_over_labels(agreed.methods_text, str(label)),)
-    columns = [f"{title}, {what}" for title in _SCORES.values() for what in ("median", "mean", "from", "to")]
     note = (
         "Only cases with a reference. Means with 95 % intervals. Surface Dice and HD95 by area; a structure "
         "that is absent from both has no score, a missed or invented one has Dice 0 and no distance."
     )
-    table = StudyTable("Against the reference", ["label", "n", *columns], rows, note)
+    table = StudyTable("Against the reference", _SCORE_COLUMNS, rows, note)
     return Analysis((table,), tuple(plots), words)
 
 
