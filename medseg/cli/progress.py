@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ _CASES = "cases"  # the stage that counts whole inputs; every other stage is par
 _UNITS = {"predict": "windows"}  # stages whose speed people compare: machines, precisions, batches
 _SILENT_S = 0.7  # work that is over by then shows no progress at all
 _LINE_EVERY_S = 10.0
+_SIGN_OF_LIFE_S = 30.0  # a case that takes longer shows which stage it is in
 
 
 class Progress(Protocol):
@@ -54,17 +55,22 @@ class _Bar:
         self._started = time.monotonic()
         self._stage = ""
         self._tasks: dict[str, Any] = {}
+        self._cases: tuple[int, int, str] | None = None
         self._display: Any = None
         self._speeds = _Speeds()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == _CASES:
+            if total == 1:
+                return
+            self._cases = (done, total, note)
         self._speeds.count(stage, done)
         if self._display is None:
             if time.monotonic() - self._started < _SILENT_S:
                 return
             self._display = self._open()
-        if stage == _CASES and total == 1:
-            return
+            if stage != _CASES and self._cases is not None:
+                self(_CASES, *self._cases)  # from before there was a display; its bar is the upper one
         row = _CASES if stage == _CASES else "stage"
         if row not in self._tasks:
             self._tasks[row] = self._display.add_task(stage, total=total, speed="")
@@ -96,31 +102,42 @@ class _Lines:
     """A line every ten seconds, with windows per second and the time left at the mean speed so far.
 
     Where there are several cases the lines count those, not the stages within each; windows are then those
-    of all cases.
+    of all cases. After half a minute without a line one says which stage the case under way is in.
     """
 
     def __init__(self) -> None:
         self._last = time.monotonic()
         self._began: dict[str, tuple[float, int, int]] = {}
-        self._counts_cases = False
+        self._cases: tuple[int, int] | None = None
         self._speeds = _Speeds()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == _CASES:
+            if total <= 1:
+                return
+            self._cases = (done, total)
         now = time.monotonic()
         began, first, before = self._began.get(stage, (now, done, done))
         if done < before:
             began, first = now, done  # the same stage of the next case
         self._began[stage] = (began, first, done)
         self._speeds.count(stage, done)
-        self._counts_cases |= stage == _CASES and total > 1
-        if self._counts_cases != (stage == _CASES) or now - self._last < _LINE_EVERY_S or done >= total:
+        if self._cases is not None and stage != _CASES:
+            if now - self._last >= _SIGN_OF_LIFE_S:
+                step = " ".join(filter(None, (f"{stage} {done} of {total}", _UNITS.get(stage))))
+                self._say(now, _CASES, *self._cases, _UNITS, f"working ({step})")
             return
-        self._last = now
-        parts = [f"{stage}: {done} of {total}"]
-        parts += filter(None, (self._speeds.text(of) for of in (_UNITS if self._counts_cases else [stage])))
+        if now - self._last < _LINE_EVERY_S or done >= total:
+            return
+        left = ""
         if done > first:
-            parts.append(f"about {duration((now - began) / (done - first) * (total - done))} left")
-        typer.echo(", ".join([*parts, note] if note else parts), err=True)
+            left = f"about {duration((now - began) / (done - first) * (total - done))} left"
+        self._say(now, stage, done, total, [stage] if self._cases is None else _UNITS, left, note)
+
+    def _say(self, now: float, stage: str, done: int, total: int, speeds: Iterable[str], *more: str) -> None:
+        self._last = now
+        parts = (f"{stage}: {done} of {total}", *map(self._speeds.text, speeds), *more)
+        typer.echo(", ".join(filter(None, parts)), err=True)
 
 
 class _Speeds:

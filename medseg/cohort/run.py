@@ -89,7 +89,8 @@ def run_cohort(
         Which images of a BIDS dataset: ``"T1w"``, ``"acq-high_T1w"``, or one for each channel; see
         `read_manifest`.
     progress
-        Called in the calling thread as ``progress("cases", done, total)``; an exception from it cancels.
+        Called in the calling thread as ``progress("cases", done, total)``, and without Dask also with the
+        stages of the case under way, as `medseg.segment` has them; an exception from it cancels.
 
     Returns
     -------
@@ -144,7 +145,7 @@ def run_cohort(
             remove_outputs(folder, result)
         _report(progress, plan.kept, len(cases.cases))
         if plan.tasks:
-            with closing(open_executor(setup, scheduler, workers)) as executor:
+            with closing(open_executor(setup, scheduler, workers, progress)) as executor:
                 Coordinator(
                     ledger,
                     lock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -158,6 +159,46 @@ def test_a_long_case_says_its_windows_per_second_and_the_time_left(
             progress("predict", done, 6)
             now += 4.0
     assert capfd.readouterr().err.splitlines() == ["predict: 4 of 6, 0.25 windows/s, about 8 s left"]
+
+
+def test_a_case_that_takes_minutes_says_every_half_minute_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from medseg.cli.progress import working
+
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with working(quiet=False) as progress:
+        progress("cases", 3, 30)
+        for done in range(1, 9):
+            progress("predict", done, 8)
+            now += 10.0
+    assert capfd.readouterr().err.splitlines() == [
+        "cases: 3 of 30, 0.1 windows/s, working (predict 4 of 8 windows)",
+        "cases: 3 of 30, 0.1 windows/s, working (predict 7 of 8 windows)",
+    ]
+
+
+def test_on_a_terminal_the_bar_of_a_long_first_case_is_below_that_of_the_cases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from medseg.cli.progress import working
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with working(quiet=False) as progress:
+        progress("cases", 0, 5)  # too early for a display
+        now += 60.0
+        progress("predict", 40, 108)
+    shown = sys.stderr.getvalue()
+    assert "0/5" in shown
+    assert shown.index("0/5") < shown.index("40/108")
 
 
 def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -20,6 +21,7 @@ from medseg.cohort.ledger import Ledger
 from medseg.cohort.lock import StudyBusy, StudyLock
 from medseg.cohort.manifest import read_manifest
 from medseg.cohort.records import CaseResult, CaseTask, LostCase
+from medseg.cohort.workers.stages import Stage, seldom
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
 
@@ -79,6 +81,47 @@ def test_a_killed_worker_is_replaced_and_every_case_is_done(
     assert killed
     assert study.exit_code == 0
     assert study.counts["done"] == 5
+
+
+def test_a_run_tells_how_far_each_case_is(model: Path, manifest: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    threads: set[int] = set()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        told.append((stage, done, total))
+        threads.add(threading.get_ident())
+
+    medseg.run_cohort(manifest, model, tmp_path / "study", overlap=0.0, progress=progress)
+    assert threads == {threading.get_ident()}
+    # Scans of 20 x 17 x 11 voxels in patches of 16 x 12 x 8: two along each axis.
+    windows = [(done, total) for stage, done, total in told if stage == "predict"]
+    assert windows
+    assert {total for _, total in windows} == {8}
+    assert all(1 <= done <= 8 for done, _ in windows)
+    assert ("cases", 5, 5) in told
+
+
+def test_an_exception_from_progress_within_a_case_ends_the_run(
+    model: Path, manifest: Path, tmp_path: Path
+) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage != "cases":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        medseg.run_cohort(manifest, model, tmp_path / "study", progress=stop)
+    assert medseg.open_study(tmp_path / "study").counts["running"] == 0
+
+
+def test_stages_are_told_now_and_then_and_always_at_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    told: list[Stage] = []
+    progress = seldom(told.append)
+    for done in range(1, 9):
+        progress("predict", done, 8)
+        now += 0.2
+    assert told == [Stage("predict", done, 8) for done in (1, 4, 7, 8)]
 
 
 def test_a_second_run_is_refused_while_the_first_lives(model: Path, manifest: Path, tmp_path: Path) -> None:

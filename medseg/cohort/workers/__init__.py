@@ -6,12 +6,25 @@ from medseg.cohort.records import WorkerSetup
 from medseg.cohort.workers.embedded import EmbeddedExecutor
 from medseg.cohort.workers.executor import Executor
 from medseg.errors import UsageError
+from medseg.pipeline.options import Progress
 
 __all__ = ["Executor", "open_executor"]
 
 
-def open_executor(setup: WorkerSetup, scheduler: str | None, workers: int | None) -> Executor:
+def open_executor(
+    setup: WorkerSetup, scheduler: str | None, workers: int | None, progress: Progress | None = None
+) -> Executor:
     """The workers that were asked for: those of a Dask scheduler, Dask workers here, else one process.
+
+    Parameters
+    ----------
+    setup
+        What all cases share.
+    scheduler, workers
+        As in `run_cohort`.
+    progress
+        Called with the stages of the case under way, in the thread that calls `Executor.wait`, which passes
+        its exceptions on. Only by the one process: Dask workers do not tell theirs.
 
     Raises
     ------
@@ -25,7 +38,7 @@ def open_executor(setup: WorkerSetup, scheduler: str | None, workers: int | None
     if workers is not None and workers < 1:
         raise UsageError(f"workers {workers}: expected at least 1")
     if scheduler is None and workers is None:
-        return EmbeddedExecutor(setup)
+        return EmbeddedExecutor(setup, progress)
     from medseg.cohort.workers.dask import DaskExecutor, local_cluster
 
     if scheduler is not None:

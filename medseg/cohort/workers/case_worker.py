@@ -18,6 +18,7 @@ from medseg.io.files import write_bytes
 from medseg.pipeline.cases import Case
 from medseg.pipeline.ensemble import joint_hash
 from medseg.pipeline.models import ModelChooser
+from medseg.pipeline.options import Progress
 from medseg.pipeline.segmentation import Scan
 from medseg.pipeline.steps import Finished, Job, Steps
 from medseg.verdict import Reason, Verdict
@@ -34,6 +35,8 @@ class CaseWorker:
     ----------
     setup
         What all cases share.
+    progress
+        Called as ``progress(stage, done, total)`` in the thread that computes a case; of one case at a time.
 
     Raises
     ------
@@ -41,8 +44,9 @@ class CaseWorker:
         If the models are not those that the coordinator has, as where another folder is mounted there.
     """
 
-    def __init__(self, setup: WorkerSetup) -> None:
+    def __init__(self, setup: WorkerSetup, progress: Progress | None = None) -> None:
         self._setup = setup
+        self._progress = progress
         self._folder = StudyFolder(setup.study)
         models = setup.models[0] if len(setup.models) == 1 else setup.models
         self._chooser = ModelChooser(models, setup.options)
@@ -79,7 +83,7 @@ class CaseWorker:
             inputs=frozenset(),
             overwrite=True,
             lone=False,
-            progress=None,
+            progress=self._progress,
         )
         scan = steps.read(job)
         sha256 = scan.input_hash if isinstance(scan, Scan) else None

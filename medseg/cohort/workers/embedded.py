@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -14,16 +15,23 @@ from typing import Any, BinaryIO, cast
 import medseg
 from medseg.cohort.records import CaseResult, CaseTask, LostCase, WorkerSetup
 from medseg.cohort.workers.process import THREADS, receive, send
+from medseg.cohort.workers.stages import Stage
 from medseg.errors import MedsegError
+from medseg.pipeline.options import Progress
 
 _END_S = 5.0
 
 
 class EmbeddedExecutor:
-    """Runs cases in a child process, so that a case that kills it leaves the coordinator alive."""
+    """Runs cases in a child process, so that a case that kills it leaves the coordinator alive.
 
-    def __init__(self, setup: WorkerSetup) -> None:
+    ``progress`` is called by `wait` with the stages of the case that is computed.
+    """
+
+    def __init__(self, setup: WorkerSetup, progress: Progress | None = None) -> None:
         self._setup = setup
+        self._progress = progress
+        self._stages: deque[Stage] = deque()
         self._messages: SimpleQueue[tuple[int, Any]] = SimpleQueue()
         self._in_flight: set[str] = set()
         self._generation = 0
@@ -46,6 +54,11 @@ class EmbeddedExecutor:
 
     def wait(self, seconds: float) -> list[CaseResult | LostCase]:
         """Results, and the cases of a process that died."""
+        # Those of the last call: an exception in the midst of this one would take results with it.
+        while self._stages:
+            stage = self._stages.popleft()
+            if self._progress is not None:
+                self._progress(stage.stage, stage.done, stage.total)
         found: list[CaseResult | LostCase] = []
         try:
             self._take(*self._messages.get(timeout=seconds), found)
@@ -77,6 +90,9 @@ class EmbeddedExecutor:
             self.close()
             found.extend(LostCase(case_id) for case_id in sorted(self._in_flight))
             self._in_flight.clear()
+            return
+        if isinstance(message, Stage):
+            self._stages.append(message)
             return
         self._in_flight.discard(message.case_id)
         found.append(message)

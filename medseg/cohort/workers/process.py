@@ -1,4 +1,5 @@
-"""A worker as a program of its own: tasks come in on standard input, results go out on standard output.
+"""A worker as a program of its own: tasks come in on standard input, results and stages go out on
+standard output.
 
 Not `multiprocessing`, whose child would import the caller's script again. The process ends at once when its
 input ends, as it does when the coordinator dies, however it dies. What libraries print goes nowhere: they may
@@ -17,6 +18,7 @@ from threading import Lock
 from typing import Any, BinaryIO
 
 from medseg.cohort.records import CaseTask, WorkerSetup
+from medseg.cohort.workers.stages import seldom
 from medseg.errors import MedsegError
 
 THREADS = 3  # one reads, one computes, one writes
@@ -64,7 +66,7 @@ def main() -> None:
         setup: WorkerSetup = receive(tasks)
         from medseg.cohort.workers.case_worker import CaseWorker  # slow to import; the pipe is open by now
 
-        worker = CaseWorker(setup)
+        worker = CaseWorker(setup, seldom(answer))
     except EOFError:
         return
     except MedsegError as error:
