@@ -10,7 +10,7 @@ import typer
 
 import medseg
 from medseg.cli.commands import Commands
-from medseg.cli.console import print_error, print_json, refusal_document
+from medseg.cli.console import print_error, print_json, refusal_document, with_options
 from medseg.cli.options import (
     HOW,
     Allow,
@@ -166,7 +166,11 @@ def run(
                 overwrite=overwrite,
                 bids=listed(bids),
                 progress=progress,
+                tell=_note,
             )
+    except KeyboardInterrupt:
+        typer.echo("what is finished is kept: the same command does the rest", err=True)
+        raise
     except WriteFailed as error:  # a full disk: what came before is kept
         if as_json:
             print_json(refusal_document(error))
@@ -241,9 +245,13 @@ def report(
     """One HTML page of a study, for offline use: summary, statistics, failures, every case with a picture."""
     with working(quiet) as progress:
         path = medseg.open_study(study).report(
-            group=group, covariates=listed(covariates), compare=compare, progress=progress
+            group=group, covariates=listed(covariates), compare=compare, progress=progress, tell=_note
         )
     typer.echo(str(path))
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {with_options(text)}", err=True)
 
 
 def _watch(study: medseg.Study) -> None:
@@ -267,6 +275,8 @@ def _show(study: medseg.Study, as_json: bool) -> None:
             **document
         )
     )
+    for warning in document["warnings"]:
+        typer.echo(f"  done with a warning, {warning['code']}: {warning['cases']}")
     _show_failures(document["failures"])
     typer.echo(str(study.path))
 

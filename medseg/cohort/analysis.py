@@ -14,6 +14,7 @@ from scipy import stats
 
 from medseg.errors import UsageError
 from medseg.evaluation.statistics import (
+    AdjustedMean,
     Agreement,
     GroupComparison,
     PairedComparison,
@@ -28,8 +29,21 @@ from medseg.report.study import Estimate, StudyTable, Value
 
 # Above so many cases the mean is all but normal, and ten thousand resamples of them take minutes.
 _BOOTSTRAPPED = 2000
+# Below so many cases an interval means nothing.
+_FEWEST = 5
 _QUARTILES = (25, 50, 75)
 _VALUE = "__volume__"
+_HOLM = "P-values were corrected over structures by Holm's method."
+_SCORE_WORDS = (
+    "Segmentations were compared with the references by Dice, by surface Dice (the share of both surfaces, "
+    "by area, within the tolerance; Nikolov et al. 2021), and by HD95, the larger of the two directed 95th "
+    "percentiles of surface distances by area."
+)
+_AGREEMENT_COLUMNS = ("ICC(A,1)", "95 % from", "to", "slope of difference on mean", "p of slope")
+_AGREEMENT_NOTE = (
+    "ICC(A,1): absolute agreement of single measurements. A slope that is not 0 is a bias that grows with "
+    "volume. Bias and limits of agreement stand with the plots."
+)
 _SCORE_COLUMNS = ("label", "score", "n", "median", "mean", "95 % from", "to")
 _SCORES = {"dice": "Dice", "surface_dice": "surface Dice", "hd95_mm": "HD95 (mm)"}
 Result = TypeVar("Result")
@@ -37,15 +51,19 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """Tables and plots for the report, and the sentences that a methods section needs for them."""
+    """Tables and plots for the report, sentences for its methods section, and what could not be computed."""
 
     tables: tuple[StudyTable, ...] = ()
     agreements: tuple[AgreementPlot, ...] = ()
     methods: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def __add__(self, other: Analysis) -> Analysis:
         methods = dict.fromkeys(self.methods + other.methods)
-        return Analysis(self.tables + other.tables, self.agreements + other.agreements, tuple(methods))
+        problems = dict.fromkeys(self.problems + other.problems)
+        return Analysis(
+            self.tables + other.tables, self.agreements + other.agreements, tuple(methods), tuple(problems)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +109,10 @@ def summary(volumes: Volumes) -> Analysis:
         "Cases without a result are left out; n counts the others. Intervals of the mean by bootstrap (BCa, "
         f"10,000 resamples), above {_BOOTSTRAPPED} cases by Student's t."
     )
-    methods = "Volumes are given as mean with 95 % confidence interval, and as median with quartiles."
+    methods = (
+        "Volumes are given as mean with 95 % confidence interval (bias-corrected and accelerated bootstrap "
+        f"of 10,000 resamples; above {_BOOTSTRAPPED} cases Student's t), and as median with quartiles."
+    )
     return Analysis((StudyTable("Volumes", columns, rows, note),), (), (methods,))
 
 
@@ -101,8 +122,9 @@ def against_reference(scores: pd.DataFrame, volumes: Volumes) -> Analysis:
     ``scores`` is indexed by case and label, with the columns of `medseg evaluate`.
     """
     rows: list[list[Value]] = []
+    agreed_rows: list[list[Value]] = []
     plots: list[AgreementPlot] = []
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...] = (_SCORE_WORDS,)
     for label, of_label in scores.groupby(level="label", sort=False):
         of_label = of_label.droplevel("label")
         for name, title in _SCORES.items():
@@ -114,13 +136,24 @@ def against_reference(scores: pd.DataFrame, volumes: Volumes) -> Analysis:
             a, b = of_label["volume_ml"], of_label["reference_volume_ml"]
             agreed = agreement(a, b, names=names, what=f"the volume of {label}", unit="mL")
             plots.append(plot(f"Volume against the reference, {label}", "mL", names, a, b, agreed))
-            words = words or (_over_labels(agreed.methods_text, str(label)),)
+            agreed_rows.append([str(label), agreed.counts.used, *_agreement_numbers(agreed)])
+            words = (_SCORE_WORDS, _over_labels(agreed.methods_text, str(label)))
     note = (
         "Only cases with a reference. Means with 95 % intervals. Surface Dice and HD95 by area; a structure "
-        "that is absent from both has no score, a missed or invented one has Dice 0 and no distance."
+        "that is absent from both has no score, a missed or invented one has Dice 0 and no distance. If the "
+        "model was trained on some of these scans, its scores are too good: see `medseg model info`."
     )
-    table = StudyTable("Against the reference", _SCORE_COLUMNS, rows, note)
-    return Analysis((table,), tuple(plots), words)
+    tables = [StudyTable("Against the reference", _SCORE_COLUMNS, rows, note)]
+    if agreed_rows:
+        title = "Agreement of volumes with the reference"
+        tables.append(StudyTable(title, ("label", "n", *_AGREEMENT_COLUMNS), agreed_rows, _AGREEMENT_NOTE))
+    return Analysis(tuple(tables), tuple(plots), words)
+
+
+def _agreement_numbers(agreed: Agreement) -> list[Value]:
+    """Intraclass correlation with its interval, and the slope of differences on averages with its p."""
+    icc, found = agreed.icc, agreed.bland_altman
+    return [icc.value, icc.interval.low, icc.interval.high, found.slope, found.slope_p]
 
 
 def by_group(volumes: Volumes, group: str, covariates: Sequence[str]) -> Analysis:
@@ -158,7 +191,8 @@ def by_group(volumes: Volumes, group: str, covariates: Sequence[str]) -> Analysi
         [
             label,
             " - ".join(contrast.groups),
-            result.counts.used,
+            " + ".join(str(_mean_of(result, one).n) for one in contrast.groups),
+            " - ".join(f"{_mean_of(result, one).mean:.4g}" for one in contrast.groups),
             contrast.difference,
             contrast.interval.low,
             contrast.interval.high,
@@ -168,13 +202,28 @@ def by_group(volumes: Volumes, group: str, covariates: Sequence[str]) -> Analysi
         ]
         for key, (label, result, contrast) in flat.items()
     ]
-    rows += [[label, why, *[None] * 7] for label, why in failed.items()]
-    columns = ("label", "groups", "n", "difference (mL)", "95 % from", "to", "p", "p (Holm)", "effect size")
+    rows += [[label, why, *[None] * 8] for label, why in failed.items()]
+    columns = ("label", "groups", "n", "means (mL)", "difference (mL)", "95 % from", "to", "p", "p (Holm)")
     held = f", at equal {', '.join(covariates)}" if covariates else ""
-    note = f"Difference of mean volumes{held}; p-values corrected by Holm's method over all labels and pairs."
-    table = StudyTable(f"Volumes by {group}", columns, rows, note)
+    note = (
+        f"Difference of mean volumes{held}; the effect size is that difference in residual standard "
+        "deviations; p-values corrected by Holm's method over all labels and pairs."
+    )
+    table = StudyTable(f"Volumes by {group}", (*columns, "effect size"), rows, note)
     words = tuple(_over_labels(result.methods_text, label) for label, result in list(found.items())[:1])
-    return Analysis((table,), (), words)
+    return Analysis((table,), (), (*words, _HOLM), _told_problems(f"Volumes by {group}", failed))
+
+
+def _mean_of(result: GroupComparison, group: str) -> AdjustedMean:
+    return next(mean for mean in result.means if mean.group == group)
+
+
+def _told_problems(title: str, failed: Mapping[str, str]) -> tuple[str, ...]:
+    """Why some labels have no result, each reason once."""
+    labels: dict[str, list[str]] = {}
+    for label, why in failed.items():
+        labels.setdefault(why, []).append(label)
+    return tuple(f"{title}: not computed for {', '.join(those)}: {why}" for why, those in labels.items())
 
 
 def between(first: Volumes, second: Volumes) -> Analysis:
@@ -230,7 +279,7 @@ def between(first: Volumes, second: Volumes) -> Analysis:
     words = next(
         (tuple(_over_labels(one.methods_text, label) for one in both) for label, both in found.items()), ()
     )
-    return Analysis((table,), plots, words)
+    return Analysis((table,), plots, (*words, _HOLM), _told_problems(table.title, failed))
 
 
 def plot(
@@ -276,7 +325,7 @@ def _mean(values: np.ndarray) -> list[Value]:
     if not len(values):
         return [None, None, None]
     mean = float(values.mean())
-    if len(values) == 1 or not values.std():
+    if len(values) < _FEWEST or not values.std():
         return [mean, None, None]
     if len(values) <= _BOOTSTRAPPED:
         interval = bootstrap(values).interval

@@ -61,6 +61,11 @@ class StudyFolder:
         """Whether the tables lie there."""
         return all(path.is_file() for path in (self.table_parquet, self.table_csv, self.dictionary))
 
+    def remove_tables(self) -> None:
+        """Take tables away whose numbers the study does not stand for any more."""
+        for path in (self.table_parquet, self.table_csv, self.dictionary):
+            path.unlink(missing_ok=True)
+
     @property
     def evaluation(self) -> Path:
         """Scores against references, a row per case and label."""

@@ -142,6 +142,7 @@ class Ledger:
                     _UPSERT, (_case_values(position, case) for position, case in enumerate(manifest.cases))
                 )
             self._connection.execute("UPDATE cases SET state = 'pending' WHERE state = 'running'")
+            self._date(identity)
 
     def set(self, key: str, value: Any) -> None:
         """Enter a fact about the study: a value of JSON."""
@@ -165,6 +166,18 @@ class Ledger:
                 else:
                     self._enter(result, identity)
             self._mark("running", started)
+
+    def _date(self, identity: str) -> None:
+        """Results of this identity are up to date, others are not: a study is of one model and options."""
+        if self.get("identity") == identity:
+            return
+        self._set("identity", identity)
+        self._set("tables", None)
+        self._connection.execute(
+            "UPDATE cases SET state = CASE WHEN identity = ? THEN 'done' ELSE 'outdated' END "
+            "WHERE state IN ('done', 'outdated')",
+            (identity,),
+        )
 
     def _enter(self, result: CaseResult, identity: str) -> None:
         self._connection.execute(
@@ -243,16 +256,28 @@ class Ledger:
             "LEFT JOIN rows USING (case_id) WHERE position >= 0 ORDER BY position"
         )
         for case_id, status, reasons, state, columns, content in cursor:
+            if state == "outdated":  # its numbers belong to another table
+                yield case_id, OK, "pending", json.loads(columns), {}
+                continue
             rows = {} if content is None or state != "done" else json.loads(zlib.decompress(content))
             yield case_id, _verdict(status, reasons), state, json.loads(columns), rows
 
     def counts(self) -> dict[State, int]:
-        """How many of the manifest's cases are in each state."""
+        """How many of the manifest's cases are in each state; outdated ones are pending."""
         found = dict(
             self._connection.execute("SELECT state, count(*) FROM cases WHERE position >= 0 GROUP BY state")
         )
         states: tuple[State, ...] = ("pending", "running", "done", "failed")
-        return {state: int(found.get(state, 0)) for state in states}
+        counts = {state: int(found.get(state, 0)) for state in states}
+        counts["pending"] += int(found.get("outdated", 0))
+        return counts
+
+    def noteworthy(self) -> Iterator[Verdict]:
+        """The verdicts of done cases that are warned of or repaired."""
+        cursor = self._connection.execute(
+            "SELECT verdict, reasons FROM cases WHERE position >= 0 AND state = 'done' AND verdict != 'ok'"
+        )
+        return (_verdict(status, reasons) for status, reasons in cursor)
 
     def same_input(self, input_sha256: str) -> list[tuple[str, str | None]]:
         """Done cases with an input of that hash, and its stamp, in the order of the manifest."""

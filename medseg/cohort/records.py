@@ -10,7 +10,8 @@ from typing import Any, Literal
 from medseg.pipeline.options import InferOptions
 from medseg.verdict import OK, Verdict
 
-State = Literal["pending", "running", "done", "failed"]
+# "outdated": done, but with another model or other options than the study's last run; to be done again.
+State = Literal["pending", "running", "done", "failed", "outdated"]
 Row = Mapping[str, Any]
 
 # What may have passed when the study is run again: such failures are tried anew, others only if the case's

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
 from math import fsum, isnan, nan
 from pathlib import Path
@@ -15,8 +15,10 @@ import pandas as pd
 from medseg.cohort.analysis import Analysis, Volumes, against_reference, between, by_group, summary
 from medseg.cohort.folder import StudyFolder
 from medseg.cohort.ledger import Ledger
+from medseg.cohort.records import State
 from medseg.evaluation.statistics import LeftOut, StudyFacts, methods_paragraph, software_versions
 from medseg.pipeline.options import Progress
+from medseg.pipeline.report import read_sidecar
 from medseg.report.study import Counts, Measure, StudyCase, StudyPage, write_study_page
 
 # What the page shows of each label: all of the table would make it too large, and unreadable.
@@ -40,6 +42,7 @@ def write_report(
     covariates: Sequence[str] = (),
     compare: Path | None = None,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Path:
     """Write ``report.html`` of the study in a folder.
 
@@ -55,6 +58,8 @@ def write_report(
         The folder of another study of the same cases, by another model or rater.
     progress
         Called as ``progress("report", done, total)``.
+    tell
+        Called with each warning of the page.
 
     Raises
     ------
@@ -74,6 +79,11 @@ def write_report(
             with Ledger(StudyFolder(compare).ledger) as other:
                 analysis += between(volumes, read_volumes(other))
         counts = ledger.counts()
+        warnings = [reason["message"] for reason in ledger.get("warnings") or ()]
+        warnings += [*_stale(folder, scores), *_unfinished(counts), *analysis.problems]
+        if tell is not None:
+            for warning in warnings:
+                tell(warning)
         shown = [name for name in _MEASURES if name == "volume_ml" or name in volumes.told or name in scores]
         page = StudyPage(
             title=f"Study {path.resolve().name}",
@@ -87,9 +97,9 @@ def write_report(
             cases=_cases(ledger, folder, shown, scores),
             labels=volumes.labels,
             measures=[_MEASURES[name] for name in shown],
-            facts=_facts(ledger),
-            methods=_methods(ledger, volumes, analysis),
-            warnings=[reason["message"] for reason in ledger.get("warnings") or ()] + _stale(folder, scores),
+            facts=_facts(ledger, _execution(ledger, folder)),
+            methods=_methods(ledger, folder, volumes, analysis),
+            warnings=warnings,
             groups=_groups(ledger, group),
             score_name="Estimated Dice" if scores.empty else "Dice against the reference",
             comparisons=analysis.tables,
@@ -168,6 +178,16 @@ def _mean(labels: Mapping[str, Mapping[str, float | None]], name: str) -> float 
     return fsum(told) / len(told) if told else None
 
 
+def _unfinished(counts: Mapping[State, int]) -> list[str]:
+    left = counts["pending"] + counts["running"]
+    if not left:
+        return []
+    return [
+        f"{left} of {sum(counts.values())} cases are not done yet with the model and options of the last "
+        "run: the statistics leave them out."
+    ]
+
+
 def _stale(folder: StudyFolder, scores: pd.DataFrame) -> list[str]:
     """A warning where cases were run after they had been compared with their references."""
     if scores.empty or folder.evaluation.stat().st_mtime >= folder.ledger.stat().st_mtime:
@@ -175,20 +195,33 @@ def _stale(folder: StudyFolder, scores: pd.DataFrame) -> list[str]:
     return ["The study was run again after `medseg evaluate`: scores may belong to earlier segmentations."]
 
 
-def _facts(ledger: Ledger) -> dict[str, str]:
+def _facts(ledger: Ledger, execution: Mapping[str, Any]) -> dict[str, str]:
     options: Mapping[str, Any] = ledger.get("options") or {}
     return {
         "Model": str(ledger.get("model")),
         "Model SHA-256": str(ledger.get("model_sha256")),
-        "Settings": ", ".join(f"{name} {value}" for name, value in _told(options).items()),
+        "Settings": ", ".join(f"{name} {value}" for name, value in _told(options, execution).items()),
         "medseg": str(ledger.get("medseg")),
         "Last run": str(ledger.get("last_run")),
     }
 
 
-def _told(options: Mapping[str, Any]) -> dict[str, str]:
+def _execution(ledger: Ledger, folder: StudyFolder) -> dict[str, Any]:
+    """How the first done case was computed, as its sidecar tells; empty where there is none."""
+    done = next(ledger.entries("done"), None)
+    sidecar = None if done is None else read_sidecar(folder.outputs(done.case_id).sidecar)
+    found: dict[str, Any] = {} if sidecar is None else sidecar["provenance"].get("execution", {})
+    return found
+
+
+def _told(options: Mapping[str, Any], execution: Mapping[str, Any]) -> dict[str, str]:
     """Options worth a word: those that decide the labels and differ from doing nothing."""
-    told = {"backend": options.get("backend"), "precision": options.get("precision")}
+    backend = execution.get("backend", options.get("backend"))
+    told = {
+        "backend": f"{backend} {execution.get('backend_version', '')}".strip(),
+        "precision": execution.get("precision", options.get("precision")),
+        "device": execution.get("device", options.get("device")),
+    }
     told |= {
         name: value
         for name, value in options.items()
@@ -197,9 +230,14 @@ def _told(options: Mapping[str, Any]) -> dict[str, str]:
     return {name: ", ".join(value) if isinstance(value, list) else str(value) for name, value in told.items()}
 
 
-def _methods(ledger: Ledger, volumes: Volumes, analysis: Analysis) -> str:
+def _methods(ledger: Ledger, folder: StudyFolder, volumes: Volumes, analysis: Analysis) -> str:
     failed = Counter(volumes.reasons.values())
     cases = len(volumes.frame)
+    warned = Counter(code for verdict in ledger.noteworthy() for code in verdict.codes)
+    about_warned = tuple(
+        f"{n} of the analysed case{'s' if n > 1 else ''} had the warning {code}."
+        for code, n in sorted(warned.items())
+    )
     return methods_paragraph(
         StudyFacts(
             cases=cases,
@@ -208,8 +246,8 @@ def _methods(ledger: Ledger, volumes: Volumes, analysis: Analysis) -> str:
             model_sha256=str(ledger.get("model_sha256")),
             versions=software_versions(),
             failed=tuple(LeftOut(reason, n) for reason, n in sorted(failed.items())),
-            parameters=tuple(_told(ledger.get("options") or {}).items()),
-            definitions=("Volumes are counts of voxels times the volume of a voxel.",),
+            parameters=tuple(_told(ledger.get("options") or {}, _execution(ledger, folder)).items()),
+            definitions=("Volumes are counts of voxels times the volume of a voxel.", *about_warned),
             analyses=analysis.methods,
         )
     )

@@ -78,9 +78,9 @@ def decide(
     """
     now = stamp(path for _, path in entry.images)
     outputs = _outputs(entry, folder)
-    if entry.state == "done" and outputs != "missing" and not overwrite:
+    if entry.state in ("done", "outdated") and outputs != "missing" and not overwrite:
         if now is None:
-            return Decision("keep")  # the scan was put away since: its result stands
+            return Decision("keep")  # the scan was put away since: its result stands, if an outdated one
         same = entry.identity == wanted
         if same and now == entry.input_stamp and not check_contents:
             return Decision("keep")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from medseg.cohort.folder import StudyFolder
 from medseg.cohort.ledger import Ledger
 from medseg.cohort.lock import StudyLock
 from medseg.cohort.manifest import Manifest, read_manifest
-from medseg.cohort.records import CaseResult, CaseTask, Entry, WorkerSetup
-from medseg.cohort.resume import OUTPUT_CHANGED, decide, identity
+from medseg.cohort.records import WorkerSetup
+from medseg.cohort.resume import identity
 from medseg.cohort.study import Study, open_study
 from medseg.cohort.table import TABLES_VERSION, write_tables
+from medseg.cohort.work import find_work
 from medseg.cohort.workers import open_executor
 from medseg.cohort.workers.case_worker import model_hash, remove_outputs
 from medseg.errors import UsageError, WriteFailed
@@ -26,7 +27,6 @@ from medseg.inference.backends import usable_processors
 from medseg.models import ModelBundle
 from medseg.pipeline.models import ModelChooser
 from medseg.pipeline.options import InferOptions, Progress, memory_bytes
-from medseg.verdict import Verdict
 
 
 def run_cohort(
@@ -53,6 +53,7 @@ def run_cohort(
     overwrite: bool = False,
     bids: str | Sequence[str] = (),
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Study:
     """Segment and measure every case of a manifest, or what is still missing of it.
 
@@ -91,6 +92,9 @@ def run_cohort(
     progress
         Called in the calling thread as ``progress("cases", done, total)``, and without Dask also with the
         stages of the case under way, as `medseg.segment` has them; an exception from it cancels.
+    tell
+        Called with sentences that a person should hear before cases are run: what is odd about the manifest,
+        how many finished cases are done again because model or options have changed.
 
     Returns
     -------
@@ -137,14 +141,18 @@ def run_cohort(
             folder.path.resolve(), _places(chooser, model), model_hash(chooser), options, pictures
         )
         ledger.register(cases, _facts(setup, chooser, cases), wanted)
-        plan = _plan(ledger, folder, wanted, check_contents=check_contents, overwrite=overwrite)
-        if plan.tasks or plan.settled:
+        work = find_work(ledger, folder, wanted, check_contents=check_contents, overwrite=overwrite)
+        if work.tasks or work.settled:
             ledger.set("tables", None)  # until they are made again
-            ledger.record(plan.settled, wanted)
-        for result in plan.gone:
+            ledger.record(work.settled, wanted)
+        for result in work.gone:
             remove_outputs(folder, result)
-        _report(progress, plan.kept, len(cases.cases))
-        if plan.tasks:
+        if work.again or work.stuck:
+            folder.remove_tables()  # of another model or other options
+        for note in (*(reason.message for reason in cases.verdict.reasons), *work.notes):
+            (tell or _say_nothing)(note)
+        _report(progress, work.kept, len(cases.cases))
+        if work.tasks:
             with closing(open_executor(setup, scheduler, workers, progress)) as executor:
                 Coordinator(
                     ledger,
@@ -153,78 +161,12 @@ def run_cohort(
                     executor,
                     wanted,
                     {case.case_id: position for position, case in enumerate(cases.cases)},
-                    lambda finished: _report(progress, plan.kept + finished, len(cases.cases)),
-                ).run(plan.tasks)
+                    lambda finished: _report(progress, work.kept + finished, len(cases.cases)),
+                ).run(work.tasks)
         if ledger.get("tables") != TABLES_VERSION or not folder.has_tables:
             write_tables(ledger, folder)
             ledger.set("tables", TABLES_VERSION)
     return open_study(folder.path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a run does: cases for workers, results that need none, ids whose outputs stand for nothing.
-
-    ``kept`` counts the cases that are finished before it begins.
-    """
-
-    tasks: tuple[CaseTask, ...]
-    settled: tuple[CaseResult, ...]
-    gone: tuple[str, ...]
-    kept: int
-
-
-def _plan(
-    ledger: Ledger, folder: StudyFolder, wanted: str, *, check_contents: bool, overwrite: bool
-) -> _Plan:
-    tasks, settled, gone, kept = [], [], [], 0
-    before: set[str] = set()  # hashes of the inputs of done cases so far, in the order of the manifest
-
-    def is_duplicate(entry: Entry) -> bool:
-        return entry.input_sha256 in before
-
-    for entry in ledger.entries():
-        decision = decide(
-            entry,
-            folder,
-            wanted,
-            is_duplicate=is_duplicate,
-            check_contents=check_contents,
-            overwrite=overwrite,
-        )
-        if decision.action == "run":
-            tasks.append(CaseTask(entry.case_id, entry.images, entry.series, decision.unless_sha256))
-        elif decision.action == "keep":
-            kept += 1
-        else:
-            settled.append(_unrun(entry, decision.action))
-            kept += 1
-        if decision.action == "missing" or (entry.state == "failed" and decision.action == "keep"):
-            gone.append(entry.case_id)
-        if entry.state == "done" and entry.input_sha256 is not None:
-            before.add(entry.input_sha256)
-    return _Plan(tuple(tasks), tuple(settled), tuple(gone), kept)
-
-
-def _unrun(entry: Entry, action: str) -> CaseResult:
-    """The failure of a case that no worker needs to see."""
-    if action == "missing":
-        channels = ", ".join(channel for channel, path in entry.images if channel and not path.exists())
-        which = f"the file of channel {channels}" if channels else "its file"
-        verdict = Verdict.of("failed", "missing-file", f"{which} is not there; the ledger has the path")
-        return CaseResult(entry.case_id, "failed", verdict)
-    text = (
-        "somebody has changed its segmentation since it was made, and input, model or options have changed "
-        "too: move the segmentation away to keep it, or use --overwrite to replace it"
-    )
-    return CaseResult(
-        entry.case_id,
-        "failed",
-        Verdict.of("failed", OUTPUT_CHANGED, text),
-        entry.input_sha256,
-        entry.input_stamp,
-        entry.output_stamp,
-    )
 
 
 def _names(model: Any) -> Any:
@@ -268,7 +210,9 @@ def _make(folder: StudyFolder) -> StudyFolder:
         folder.segmentations.mkdir(parents=True, exist_ok=True)
         folder.pictures.mkdir(exist_ok=True)
     except OSError as error:
-        raise WriteFailed(f"{folder.path}: the study's folder could not be made: {error.strerror}") from error
+        raise UsageError(
+            f"{folder.path}: no study's folder can be made there ({error.strerror}): choose another -o"
+        ) from error
     return folder
 
 
@@ -286,6 +230,9 @@ def _facts(setup: WorkerSetup, chooser: ModelChooser, manifest: Manifest) -> dic
         "warnings": [reason.to_json() for reason in manifest.verdict.reasons],
         "last_run": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _say_nothing(note: str) -> None: ...
 
 
 def _report(progress: Callable[[str, int, int], None] | None, done: int, total: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,11 +91,16 @@ class Study:
         return 3 if refused == counts["total"] else 4
 
     def status(self) -> dict[str, Any]:
-        """The ``cohort status --json`` document, without its version."""
+        """The ``cohort status --json`` document, without its version.
+
+        ``pending`` counts cases that were done with another model or other options than the last run's.
+        ``warnings`` counts done cases by what is noteworthy about them; they are part of every statistic.
+        """
         running = self.is_running
         with self._ledger() as ledger:
             counts = ledger.counts()
             failed = list(ledger.entries("failed"))
+            warned = Counter(code for verdict in ledger.noteworthy() for code in verdict.codes)
         if not running:  # left by a run that was killed
             counts["pending"] += counts["running"]
             counts["running"] = 0
@@ -104,6 +110,7 @@ class Study:
             "failed": counts["failed"],
             "pending": counts["pending"],
             "running": counts["running"],
+            "warnings": [{"code": code, "cases": n} for code, n in warned.most_common()],
             "failures": [
                 {"case_id": entry.case_id, "reason": entry.verdict.reasons[0].to_json()} for entry in failed
             ],
@@ -155,6 +162,7 @@ class Study:
         covariates: Sequence[str] = (),
         compare: str | Path | Study | None = None,
         progress: Progress | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> Path:
         """Write the report, ``report.html``, and return its path.
 
@@ -168,11 +176,15 @@ class Study:
             Another study of the same cases, by another model or rater.
         progress
             Called as ``progress("report", done, total)``.
+        tell
+            Called with what the page warns of: statistics that could not be computed, outdated scores.
         """
         from medseg.cohort.report import write_report  # statistics and templates, only where they are wanted
 
         other = compare.path if isinstance(compare, Study) else None if compare is None else Path(compare)
-        return write_report(self.path, group=group, covariates=covariates, compare=other, progress=progress)
+        return write_report(
+            self.path, group=group, covariates=covariates, compare=other, progress=progress, tell=tell
+        )
 
     def arrow(self) -> pa.Table:
         """The tidy table, a row per case and label, as `write_tables` writes it, from the ledger as it is."""
@@ -203,7 +215,8 @@ class Study:
     def _case(self, entry: Entry) -> StudyCase:
         done = entry.state == "done"
         segmentation = self._folder.outputs(entry.case_id).segmentations[0] if done else None
-        return StudyCase(entry.case_id, entry.state, entry.verdict, entry.images, segmentation)
+        state: State = "pending" if entry.state == "outdated" else entry.state
+        return StudyCase(entry.case_id, state, entry.verdict, entry.images, segmentation)
 
 
 _COUNTED = ("total", "done", "failed", "pending", "running")

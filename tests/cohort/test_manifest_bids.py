@@ -81,6 +81,26 @@ def test_several_suffixes_are_channels_and_incomplete_cases_are_named(dataset: P
     assert told["incomplete-cases"].endswith(": sub-02_ses-b")
 
 
+def test_doubtful_participants_are_told_of_by_their_cases(dataset: Path) -> None:
+    names = [f"sub-{n:02}" for n in range(3, 8)]
+    _add(dataset, *(f"{name}/anat/{name}_T1w.nii.gz" for name in names))
+    ages = ["61", "6O", "58", "70", "66"]
+    rows = "".join(f"{name}\t{age}\tM\tPatient\n" for name, age in zip(names, ages, strict=True))
+    (dataset / "participants.tsv").write_text(
+        f"participant_id\tage\tsex\tgroup\nsub-01\t40\tF\tpatient\n{rows}"
+    )
+    told = {reason.code: reason.message for reason in read_manifest(dataset).verdict.reasons}
+    assert told["not-all-numbers"].startswith("age: 5 of 6 values are numbers; sub-04 has '6O'")
+    assert told["values-alike"].startswith("group: 'patient' and 'Patient' differ")
+
+
+def test_a_column_called_like_one_of_a_channel_is_refused(dataset: Path) -> None:
+    (dataset / "participants.tsv").write_text("participant_id\tintensity_mean_flair\nsub-01\t3\n")
+    assert read_manifest(dataset).columns == ("intensity_mean_flair",)
+    with pytest.raises(UsageError, match="column 'intensity_mean_flair' has the name"):
+        read_manifest(dataset, bids=["t1=T1w", "flair=FLAIR"])
+
+
 def test_one_suffix_may_be_chosen_and_subjects_without_it_are_named(dataset: Path) -> None:
     _add(dataset, "sub-03/anat/sub-03_T1w.nii.gz")
     found = read_manifest(dataset, bids="FLAIR")

@@ -55,6 +55,18 @@ def test_results_of_medseg_label_maps_and_folders_are_left_out_and_counted(
     assert set(found.verdict.codes) == {"own-results", "label-files", "folders-not-searched"}
 
 
+def test_a_folder_of_nothing_but_results_is_refused_as_such(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"  # a name that means more of a layout
+    folder.mkdir()
+    scans = [save_scan(tmp_path / f"{name}.nii.gz", n) for n, name in enumerate("ab")]
+    infer_files(scans, model=model, out=folder)
+    for scan in scans:
+        scan.unlink()
+    for given in (folder, tmp_path):
+        with pytest.raises(UsageError, match=r"the folder: 1 problem\n.*only segmentations.*medseg: 2\)"):
+            read_manifest(given)
+
+
 def test_names_that_clash_are_refused_together(tmp_path: Path) -> None:
     _touch(tmp_path, ("a.nii.gz", "a.mha", "B.nii", "b.png", "con.nii"))
     with pytest.raises(UsageError) as refused:

@@ -254,3 +254,40 @@ def test_what_does_not_fit_into_memory_fails_and_is_tried_again(
     assert {case.verdict.codes for case in study.failures} == {("out-of-memory",)}
     study, again = _rerun(model, tmp_path)
     assert (len(again), study.exit_code) == (5, 0)
+
+
+def test_a_study_is_of_one_model_and_options_also_where_a_change_was_interrupted(
+    study: medseg.Study, model: Path, tmp_path: Path
+) -> None:
+    first = (tmp_path / "study" / "table.csv").read_bytes()
+    told: list[str] = []
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _rerun(model, tmp_path, overlap=0.25, progress=stop, tell=told.append)
+    assert [text[:55] for text in told] == ["5 cases done before with another model or other options"]
+    mixed = medseg.open_study(tmp_path / "study")
+    assert (mixed.counts["done"], mixed.counts["pending"]) == (2, 3)
+    assert set(mixed.table().dropna(subset="volume_ml").case_id) == {"c0", "c1"}
+    assert not (tmp_path / "study" / "table.csv").exists()
+    # The old options again: those results are still there that no run had begun to replace.
+    _, again = _rerun(model, tmp_path, tell=told.append)
+    assert again == {"c0", "c1", "c2"}
+    assert (tmp_path / "study" / "table.csv").read_bytes() == first
+    _rerun(model, tmp_path, tell=told.append)
+    assert told[-1] == "nothing to do: every case is finished"
+
+
+def test_results_whose_scans_were_put_away_wait_for_their_options(
+    study: medseg.Study, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "scans").rename(tmp_path / "archive")
+    told: list[str] = []
+    other, again = _rerun(model, tmp_path, overlap=0.25, tell=told.append)
+    assert again == set()
+    assert (other.counts["pending"], other.exit_code) == (5, 4)
+    assert "the scans are not there any more" in told[-1]
+    assert _rerun(model, tmp_path)[0].counts["done"] == 5

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from medseg.cohort.folder import why_no_case_id
 from medseg.cohort.manifest.cases import Manifest, ManifestCase
@@ -49,6 +51,23 @@ def mixed_modalities(manifest: Manifest) -> Verdict:
     more = f" and {len(counts) - _MOST_LISTED} more" if len(counts) > _MOST_LISTED else ""
     text = f"scans of several modalities in one study: {', '.join(listed)}{more}"
     return Verdict.of("warning", "mixed-modalities", text)
+
+
+def no_image_found(cases: Sequence[ManifestCase]) -> Verdict:
+    """A warning where not one image of a table is there; nothing is looked for after the first that is.
+
+    Where paths begin in the wrong folder most of theirs are missing too, and one question answers for all
+    images in one.
+    """
+    is_folder = lru_cache(1024)(os.path.isdir)
+    paths = (os.fspath(path) for case in cases for _, path in case.images)
+    if any(is_folder(os.path.dirname(path)) and os.path.exists(path) for path in paths):  # noqa: PTH110, PTH120
+        return OK
+    text = (
+        f"none of the images ({sum(len(case.images) for case in cases)}) is there: are their paths relative "
+        "to the table's folder? Otherwise give them whole"
+    )
+    return Verdict.of("warning", "no-image-found", text)
 
 
 def _modality(value: str) -> str:

@@ -32,14 +32,14 @@ def read_csv(path: Path) -> Table:
     """The case table in a CSV file."""
     found = read_columns(path, CASE_ID)
     texts, values = {}, {}
+    comma = found.delimiter == ";"  # where spreadsheets write decimal commas, they separate by semicolons
     for name, cells in zip(found.names, found.cells, strict=True):
         if is_special(name):
             texts[name] = cells if name == CASE_ID else [cell.strip() for cell in cells]
         else:
-            # Where spreadsheets write decimal commas, they separate by semicolons.
-            values[name] = values_of(cells, comma=found.delimiter == ";")
+            values[name] = values_of(cells, comma=comma)
             cells.clear()
-    return Table(found.names, texts, values, found.lines, LINES, found.problems)
+    return Table(found.names, texts, values, found.lines, LINES, found.problems, comma)
 
 
 def read_columns(path: Path, key: str) -> Columns:

@@ -10,7 +10,8 @@ from pathlib import Path
 from medseg.cohort.manifest import bids as bids_dataset
 from medseg.cohort.manifest import dicom_tree, images
 from medseg.cohort.manifest.cases import Manifest
-from medseg.cohort.manifest.checks import mixed_modalities, problems_of
+from medseg.cohort.manifest.checks import mixed_modalities, no_image_found, problems_of
+from medseg.cohort.manifest.covariates import doubtful_values
 from medseg.cohort.manifest.delimited import read_csv
 from medseg.cohort.manifest.json_table import read_json
 from medseg.cohort.manifest.parquet_table import read_parquet
@@ -19,6 +20,7 @@ from medseg.cohort.manifest.rows import cases_of, reserved
 from medseg.cohort.manifest.table import Table
 from medseg.errors import MedsegError, NotFound, UsageError
 from medseg.pipeline.options import Progress
+from medseg.verdict import OK
 
 _READERS: dict[str, Callable[[Path], Table]] = {
     ".csv": read_csv,
@@ -36,7 +38,7 @@ def read_manifest(
 ) -> Manifest:
     """The case table of a study, checked as a whole before anything runs.
 
-    Whether a file is there and can be read is not checked: that is for its case alone.
+    Whether each file is there and can be read is not checked: that is for its case alone.
 
     Parameters
     ----------
@@ -61,7 +63,9 @@ def read_manifest(
         In a CSV a column is numbers where all of its values are finite numbers without leading zeros; else
         text. Decimal commas are understood where semicolons separate. Parquet and JSON have types of their
         own; dates and truth values become texts. Empty cells, NA, N/A, NaN and null are missing. The verdict
-        warns of mixed modalities and tells what was left out.
+        tells what was left out, and warns of mixed modalities, of columns that a few values keep from being
+        numbers, of values that differ only in upper and lower case or in spaces around them, and of a table
+        none of whose images is there. It quotes the beginnings of such values, and no paths.
 
     Raises
     ------
@@ -102,7 +106,8 @@ def _read_table(path: Path, bids: Sequence[str]) -> Manifest:
     manifest, problems = cases_of(table, Path(os.path.abspath(path)).parent)  # noqa: PTH100
     problems += problems_of(manifest.cases, table.lines[: len(manifest.cases)], table.numbering)
     refuse([*table.problems, *problems], path.name, table.numbering)
-    return manifest
+    doubts = doubtful_values(manifest, table.lines, table.numbering, comma=table.comma)
+    return replace(manifest, verdict=manifest.verdict + doubts + no_image_found(manifest.cases))
 
 
 def _read_folder(path: Path, bids: Sequence[str], progress: Progress | None) -> Manifest:
@@ -118,8 +123,10 @@ def _read_folder(path: Path, bids: Sequence[str], progress: Progress | None) -> 
     else:
         layout = images.find_layout(path)
         found = images.look_into(layout.images)
+        looked = [found]
         if not found.images and layout.images != path:  # a folder of DICOM that happens to be called images
             found = images.look_into(path)
+            looked.append(found)
         if found.images and found.has_dicom:
             raise UsageError(
                 f"the folder holds images ({len(found.images)}) and also DICOM files: give one of the two a "
@@ -130,12 +137,26 @@ def _read_folder(path: Path, bids: Sequence[str], progress: Progress | None) -> 
             kind = "the folder of images"
         else:
             manifest, kind = dicom_tree.cases_in(path, progress), "the DICOM tree"
+            only = "" if manifest.cases or manifest.verdict != OK else _only_segmentations(looked)
+            if only:
+                kind, problems = "the folder", [Problem(only)]
     if not manifest.cases and not problems:
         problems = [Problem(_nothing(manifest))]
-    problems += reserved(manifest.columns, [])
-    problems += problems_of(manifest.cases, [None] * len(manifest.cases), _NO_NUMBERS)
+    lines = [None] * len(manifest.cases)
+    problems += reserved(manifest.columns, {channel for case in manifest.cases for channel, _ in case.images})
+    problems += problems_of(manifest.cases, lines, _NO_NUMBERS)
     refuse(problems, kind, _NO_NUMBERS)
-    return manifest
+    return replace(manifest, verdict=manifest.verdict + doubtful_values(manifest, lines, _NO_NUMBERS))
+
+
+def _only_segmentations(looked: Sequence[images.ImageFolder]) -> str:
+    """What to say of folders without a scan; ``""`` where they hold no segmentation either."""
+    kinds = {
+        "results of medseg": sum(found.own for found in looked),
+        "label maps (.seg.nrrd)": sum(found.label_files for found in looked),
+    }
+    told = ", ".join(f"{what}: {count}" for what, count in kinds.items() if count)
+    return f"only segmentations and no scans ({told}): give the folder of the scans" if told else ""
 
 
 def _nothing(manifest: Manifest) -> str:

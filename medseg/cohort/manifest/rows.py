@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
-from medseg.cohort.columns import CASE_COLUMNS, ROW_COLUMNS
+from medseg.cohort.columns import CASE_COLUMNS, row_columns
 from medseg.cohort.manifest.cases import Manifest, ManifestCase
 from medseg.cohort.manifest.problems import Problem
 from medseg.cohort.manifest.table import (
@@ -22,9 +22,6 @@ from medseg.cohort.manifest.table import (
     image_column,
 )
 from medseg.cohort.manifest.values import is_missing
-
-# The names of the study's own table, as programs compare them that do not tell upper and lower case apart.
-_OWN = frozenset(column.name.casefold() for column in (*CASE_COLUMNS, *ROW_COLUMNS))
 
 
 def cases_of(table: Table, folder: Path) -> tuple[Manifest, list[Problem]]:
@@ -73,9 +70,14 @@ def cases_of(table: Table, folder: Path) -> tuple[Manifest, list[Problem]]:
     return Manifest(cases, columns), problems
 
 
-def reserved(columns: Iterable[str], channels: Sequence[str]) -> list[Problem]:
-    """Columns that bear the name of one that a study's table has, such as ``label``."""
-    own = _OWN.union(f"{name}_{channel}".casefold() for name in _OWN for channel in channels)
+def reserved(columns: Iterable[str], channels: Iterable[str]) -> list[Problem]:
+    """Columns that bear the name of one that a study's table has: ``label``, ``intensity_mean_flair``.
+
+    The model, which is not known yet, says whose channel's columns bear no name: here all channels' do.
+    """
+    written = (*CASE_COLUMNS, *row_columns(("", *filter(None, channels))))
+    # As programs compare them that do not tell upper and lower case apart.
+    own = {column.name.casefold() for column in written}
     return [
         Problem(f"column {name!r} has the name of one that medseg writes: rename it, e.g. to given_{name}")
         for name in columns

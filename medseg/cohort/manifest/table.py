@@ -30,6 +30,8 @@ class Table:
         Where each row is, as ``numbering`` counts.
     problems
         What was wrong already while it was read.
+    comma
+        Whether numbers may have decimal commas.
     """
 
     columns: tuple[str, ...]
@@ -38,6 +40,7 @@ class Table:
     lines: Sequence[int]
     numbering: Numbering
     problems: list[Problem] = field(default_factory=list)
+    comma: bool = False
 
 
 def by_row(columns: Iterable[Sequence[Cell]], count: int) -> Iterator[tuple[Cell, ...]]:
