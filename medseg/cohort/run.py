@@ -22,7 +22,7 @@ from medseg.cohort.table import TABLES_VERSION, write_tables
 from medseg.cohort.work import find_work
 from medseg.cohort.workers import open_executor
 from medseg.cohort.workers.case_worker import model_hash, remove_outputs
-from medseg.errors import UsageError, WriteFailed
+from medseg.errors import UsageError
 from medseg.inference.backends import usable_processors
 from medseg.models import ModelBundle
 from medseg.pipeline.models import ModelChooser
