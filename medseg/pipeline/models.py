@@ -114,13 +114,9 @@ class ModelChooser:
             return self._bundles
         if self._candidates is None:
             self._candidates = candidates()
-        fitting = [
-            bundle
-            for bundle in self._candidates
-            if _takes(bundle, volume, channels) and _in_scope(bundle, volume)
-        ]
+        fitting = fitting_models(volume, self._candidates, channels)
         if len(fitting) == 1:
-            return (fitting[0],)
+            return fitting
         listed = "; ".join(f"{b.name} ({b.scope.description})" for b in fitting or self._candidates) or "none"
         if fitting:
             raise InputRefused(
@@ -149,6 +145,16 @@ class ModelChooser:
                 )
                 seconds += self._open[bundle.hash].seconds
         return tuple(self._open[bundle.hash] for bundle in bundles), seconds
+
+
+def fitting_models(
+    volume: Volume, models: Sequence[ModelBundle], channels: Sequence[str] = ()
+) -> tuple[ModelBundle, ...]:
+    """Those of some models whose channels and scope accept a scan, in their order.
+
+    ``channels`` are the names of the scan's channels; empty: as many as the file has, whatever their names.
+    """
+    return tuple(one for one in models if _takes(one, volume, channels) and _in_scope(one, volume))
 
 
 def _takes(bundle: ModelBundle, volume: Volume, channels: Sequence[str]) -> bool:

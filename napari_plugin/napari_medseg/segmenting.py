@@ -12,9 +12,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 import medseg
-from medseg import MedsegError, ModelBundle, Verdict, Volume
+from medseg import InputRefused, MedsegError, ModelBundle, Verdict, Volume
 from medseg.inference.backends import nvidia_driver_present
 from medseg.models import candidates, list_models
+from medseg.pipeline.models import fitting_models
 from napari_medseg.layers import UNASKED, Opening
 from napari_medseg.results import RunResult, run_result
 from napari_medseg.run_options import RunOptions
@@ -25,8 +26,12 @@ Channel = tuple[NDArray[Any], Mapping[str, Any]]
 _STAGES = {"predict": "Segmenting"}
 _AUTOMATIC_TEXT = (
     "Takes your default model, or else the built-in model whose scope accepts the scan. If none or several "
-    "do, you are asked to name one."
+    "do, you are asked to choose one."
 )
+_TO_CHOOSE = {
+    "no-model": "no model was made for this scan. There are\n{}\nIf you know better, choose one above.",
+    "several-models": "several models are made for this scan:\n{}\nChoose a model above.",
+}
 
 
 class Cancelled(Exception):
@@ -82,7 +87,11 @@ def model_choices() -> tuple[ModelChoice, ...]:
 
 def builtin_choices() -> tuple[ModelChoice, ...]:
     """The choice by the scan, and the models that travel with medseg, whatever the user's default is."""
-    return (_AUTOMATIC, *(ModelChoice(f"{bundle.name} (built-in)", bundle) for bundle in candidates()))
+    return (_AUTOMATIC, *map(_builtin, candidates()))
+
+
+def _builtin(bundle: ModelBundle) -> ModelChoice:
+    return ModelChoice(f"{bundle.name} (built-in)", bundle)
 
 
 def opened_choice(path: str | Path) -> ModelChoice:
@@ -131,7 +140,7 @@ def run(
     Cancelled
         If it was set.
     MedsegError
-        As `medseg.infer` and `CleanUp.apply`.
+        As `medseg.infer` and `CleanUp.apply`; a refusal for want of a model says what to do in the window.
     """
 
     def tell(stage: str, done: int, total: int) -> None:
@@ -139,20 +148,32 @@ def run(
             raise Cancelled
         progress(stage, done, total)
 
-    found = medseg.infer(
-        volume,
-        choice.bundle,
-        device=options.device,
-        overlap=options.overlap,
-        tta=options.tta,
-        entropy=options.wants_doubt(volume.geometry.shape),
-        series=opening.series,
-        allow=opening.allow,
-        progress=tell,
-    )
+    try:
+        found = medseg.infer(
+            volume,
+            choice.bundle,
+            device=options.device,
+            overlap=options.overlap,
+            tta=options.tta,
+            entropy=options.wants_doubt(volume.geometry.shape),
+            series=opening.series,
+            allow=opening.allow,
+            progress=tell,
+        )
+    except InputRefused as error:
+        if error.code not in _TO_CHOOSE:
+            raise
+        raise _asked_to_choose(error.code, volume) from error
     if cancelled.is_set():
         raise Cancelled
     return run_result(found, options)
+
+
+def _asked_to_choose(code: str, volume: Volume) -> InputRefused:
+    """The refusal of a scan that no model or several accept, for somebody who has a list of models."""
+    models = candidates() if code == "no-model" else fitting_models(volume, candidates())
+    names = "\n".join(_builtin(one).title for one in models)
+    return InputRefused(_TO_CHOOSE[code].format(names), code=code)
 
 
 def stage_text(stage: str, done: int, total: int) -> str:

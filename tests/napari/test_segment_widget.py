@@ -137,6 +137,25 @@ def test_a_run_ends_at_the_first_window_after_cancel_and_tells_how_far_it_is():
     assert 0 < done < total
 
 
+def test_where_the_scan_decides_on_no_model_or_several_the_window_asks_to_choose_one(monkeypatch, tmp_path):
+    scan, _ = make_scan()
+    automatic, _, hippocampus = model_choices()
+
+    def said(volume):
+        with pytest.raises(medseg.InputRefused) as caught:
+            run(volume, automatic, RunOptions(device="cpu"), lambda *_: None, Event())
+        return caught.value.code, failure(caught.value)[0].reasons[0].message.split("\n")
+
+    code, (_, *models, cure) = said(_two_channels(tmp_path))
+    assert (code, models) == ("no-model", ["brain (built-in)", "hippocampus (built-in)"])
+    assert cure == "If you know better, choose one above."
+    for place in ("medseg.pipeline.models", "napari_medseg.segmenting"):
+        monkeypatch.setattr(f"{place}.candidates", lambda: [hippocampus.bundle] * 2)
+    code, (_, *models, cure) = said(scan)
+    assert (code, models) == ("several-models", ["hippocampus (built-in)"] * 2)
+    assert cure == "Choose a model above."
+
+
 def test_every_verdict_is_readable_and_names_its_reasons():
     def luminance(colour):  # WCAG 2.2, relative luminance
         channels = np.array([int(colour[n : n + 2], 16) for n in (1, 3, 5)]) / 255
