@@ -11,10 +11,12 @@ from napari_medseg.correction.correcting import Place, begin, suggested_path
 from napari_medseg.correction.interpolation_reason import why_not_interpolated
 from napari_medseg.correction.limits import Limits
 from napari_medseg.correction.scribbling import (
+    accept_text,
     answer_edit,
     answered_labels,
     legend,
     seeds_of,
+    voxel_changes,
     with_drawn,
     with_structure,
 )
@@ -231,7 +233,12 @@ def test_an_answer_changes_its_structures_alone_and_keeps_to_its_box():
     answered = np.random.default_rng(6).choice([1, 3, 5], (6, 5, 4)).astype(np.uint8)
     for over in ("background", "all"):
         after = labels.copy()
-        answer_edit(labels, Answer(answered, box, True), strokes, over=over).apply(after)
+        edit = answer_edit(labels, Answer(answered, box, True), strokes, over=over)
+        edit.apply(after)
+        changes = {n: (np.sum(labels == n), np.sum(after == n)) for n in (1, 3, 7, 200)}
+        assert voxel_changes(labels, edit, (3, 7)) == {
+            n: (before, now) for n, (before, now) in changes.items() if n in (3, 7) or before != now
+        }
         for voxel in np.ndindex(SHAPE):
             old, expected = labels[voxel], labels[voxel]
             if all(side.start <= n < side.stop for n, side in zip(voxel, box, strict=True)):
@@ -243,6 +250,15 @@ def test_an_answer_changes_its_structures_alone_and_keeps_to_its_box():
                 elif not said and old in (3, 7):
                     expected = 0
             assert after[voxel] == expected
+
+
+def test_what_accept_will_do_is_said_of_each_structure():
+    names = medseg.LabelSet.from_names({1: "Anterior", 2: "Posterior"})
+    assert accept_text({1: (1851, 1796), 2: (1763, 830)}, names) == (
+        "Accept: Anterior 1,851 to 1,796 voxels, Posterior 1,763 to 830. "
+        "The answer takes the place of what is there; it is not added."
+    )
+    assert accept_text({7: (0, 12)}, names) == "Accept: label 7 0 to 12 voxels."
 
 
 def test_strokes_have_the_numbers_of_their_labels_and_outside_one_that_no_label_has():

@@ -45,8 +45,12 @@ _NO_SCAN = "Needs a scan on the grid of the labels: choose or open one above."
 
 
 class ScribblePanel(QWidget):
-    """``accepted`` is emitted with the answer and its strokes, ``failed`` with an error."""
+    """``answered`` is emitted once an answer is shown, ``accepted`` with it and its strokes if it is taken.
 
+    ``failed`` is emitted with an error.
+    """
+
+    answered = Signal()
     accepted = Signal(object, object)
     failed = Signal(object)
 
@@ -65,6 +69,9 @@ class ScribblePanel(QWidget):
         self.status = QLabel(_HOW)
         self.status.setWordWrap(True)
         self.warning = BannerLabel()
+        self.effect = QLabel()
+        self.effect.setWordWrap(True)
+        self.foretell("")
         self.draw = button("Draw scribbles", "Add a layer for strokes, or go on drawing there")
         self.segment = button("Segment", "Find the structures that the strokes are in")
         self.accept = button("Accept", "Write the answer into the labels, as one step of undo")
@@ -164,6 +171,7 @@ class ScribblePanel(QWidget):
             self._viewer.layers.remove(self.preview)
         self.preview = None
         self.warning.hide()
+        self.foretell("")
         self.status.setText(_CANCELLING if self.running else _HOW)
         self._enable()
 
@@ -176,6 +184,11 @@ class ScribblePanel(QWidget):
             self.layer.visible = False
         self._viewer.layers.selection.active = self._link.layer
         self.status.setText(_PUT_AWAY)
+
+    def foretell(self, text: str) -> None:
+        """Say what Accept will do; nothing hides it."""
+        self.effect.setText(text)
+        self.effect.setVisible(bool(text))
 
     def _accept(self) -> None:
         if self.answer is not None:
@@ -205,6 +218,7 @@ class ScribblePanel(QWidget):
         self.answer = answer
         self.status.setText(_REFINED if answer.is_final else _FIRST)
         self._enable()
+        self.answered.emit()
 
     def _show_strokes(self) -> None:
         if self.layer is not None and not self.layer.visible:  # set anew, it would end napari's brush
@@ -253,8 +267,9 @@ class ScribblePanel(QWidget):
     def _lay_out(self) -> None:
         grid = QGridLayout()
         grid.addWidget(self.segment, 0, 0, 1, 2)
-        grid.addWidget(self.accept, 1, 0)
-        grid.addWidget(self.cancel, 1, 1)
+        grid.addWidget(self.effect, 1, 0, 1, 2)
+        grid.addWidget(self.accept, 2, 0)
+        grid.addWidget(self.cancel, 2, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for part in (self.status, self.warning, self.draw, self.legend):

@@ -25,8 +25,13 @@ from napari_medseg.correction import tools
 from napari_medseg.correction.correcting import Place
 from napari_medseg.correction.interpolation_reason import why_not_interpolated
 from napari_medseg.correction.limits import Limits
-from napari_medseg.correction.scribbling import Stroke, answer_edit
-from napari_medseg.correction.slices_of_interest import doubt_of_slices, next_unseen, next_unsure
+from napari_medseg.correction.scribbling import Stroke, accept_text, answer_edit, asked_labels, voxel_changes
+from napari_medseg.correction.slices_of_interest import (
+    doubt_of_slices,
+    next_unseen,
+    next_unsure,
+    reason_text,
+)
 from napari_medseg.correction.tools import Job, Tool, Voxel
 from napari_medseg.edits import Edit
 from napari_medseg.layers import METADATA_KEY
@@ -80,6 +85,8 @@ class Toolbox(QWidget):
         self._runner, self.mode = ToolRunner(link, self), CanvasMode(link, self)
         self._runner.busy.connect(self.busy)
         self._runner.done.connect(self.said)
+        for changes in (self._runner.done, link.edited):
+            changes.connect(self._foretell)
         self._runner.failed.connect(self.failed)
         self.mode.changed.connect(self._show_mode)
         self.limits.start(link.layer, link.correction, suggested)
@@ -197,6 +204,7 @@ class Toolbox(QWidget):
             return
         link, place = self._link, self._link.place
         correction, chosen = link.correction, self.slices.maps.layer
+        doubt = None
         seen = correction.seen_across(place.axis)
         try:
             if chosen is None:
@@ -212,6 +220,9 @@ class Toolbox(QWidget):
             self.said.emit("All slices of interest were seen, in this direction.")
         else:
             link.go_to(Place(place.axis, found, place.onwards))
+            last = correction.session.array.shape[place.axis] - 1
+            shown = found if place.onwards == 1 else last - found  # as the slider counts
+            self.said.emit(reason_text(shown, None if doubt is None else float(doubt[found])))
 
     def _wait_for_click(self, name: str, on: bool) -> None:
         if self.mode is None or self._link is None:
@@ -255,9 +266,22 @@ class Toolbox(QWidget):
     def _accept(self, answer: Answer, strokes: Sequence[Stroke]) -> None:
         self.run(
             "Segmented from scribbles",
-            lambda job: answer_edit(job.labels, answer, strokes, where=job.where, over=job.over),
+            partial(_answered, answer=answer, strokes=strokes),
             self.scribbles.put_away,
         )
+
+    def _foretell(self, *_: object) -> None:
+        """Say what accepting the answer would do to the labels as they are now, within the limits."""
+        answer, strokes = self.scribbles.answer, self.scribbles.strokes
+        if self._link is None or answer is None or self.is_busy:
+            return
+        job = self.job()
+        if job is None:  # the limits do not hold, which has been said
+            self.scribbles.foretell("")
+            return
+        edit = _answered(job, answer, strokes)
+        changes = voxel_changes(job.labels, edit, asked_labels(answer, strokes))
+        self.scribbles.foretell(accept_text(changes, self._link.correction.session.labels))
 
     def _name_labels(self) -> None:
         if self._link is None:
@@ -314,6 +338,8 @@ class Toolbox(QWidget):
         )
         labels.other.valueChanged.connect(self._name_labels)
         self.limits.changed.connect(self._take_limits)
+        self.limits.changed.connect(self._foretell)
+        self.scribbles.answered.connect(self._foretell)
         self.scribbles.accepted.connect(self._accept)
         self.scribbles.failed.connect(self.failed)
 
@@ -344,3 +370,7 @@ class Toolbox(QWidget):
             made[title].layout().setContentsMargins(0, 0, 0, 0)
             layout.addWidget(made[title])
         return made
+
+
+def _answered(job: Job, answer: Answer, strokes: Sequence[Stroke]) -> Edit:
+    return answer_edit(job.labels, answer, strokes, where=job.where, over=job.over)

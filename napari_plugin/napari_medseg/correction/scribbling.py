@@ -6,7 +6,7 @@ label has, the largest that there is. `segment_scribbles` counts otherwise: see 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medseg import Label, LabelSet, UsageError
 from medseg.labels import Colour
-from medseg.volume import present_ids
+from medseg.volume import count_ids, present_ids
 from napari_medseg.editing.arguments import Over
 from napari_medseg.editing.boxes import Labels, Mask, has_label
 from napari_medseg.edits import Edit, edit_of
@@ -152,6 +152,34 @@ def asked_labels(answer: Answer, strokes: Sequence[Stroke]) -> Collection[int]:
     """The ids of the structures that the answer knows of."""
     numbers = set(np.unique(answer.labels).tolist())
     return [one.label for n, one in enumerate(strokes, start=OUTSIDE) if n in numbers and one.label]
+
+
+def voxel_changes(labels: Labels, edit: Edit, asked: Collection[int]) -> dict[int, tuple[int, int]]:
+    """How many voxels of the whole array (I, J, K) a structure has before an edit and after it, by id.
+
+    Those of ``asked``, also where they stay as they are, and all others whose number changes.
+    """
+    before, old, new = count_ids(labels), count_ids(labels[edit.box]), count_ids(edit.values)
+    changes = {}
+    for label in sorted((set(asked) | set(old) | set(new)) - {0}):
+        now = before.get(label, 0)
+        after = now - old.get(label, 0) + new.get(label, 0)
+        if label in asked or after != now:
+            changes[label] = (now, after)
+    return changes
+
+
+def accept_text(changes: Mapping[int, tuple[int, int]], names: LabelSet) -> str:
+    """What Accept will do, from `voxel_changes`: ``Accept: Anterior 1,851 to 1,796 voxels, ...``."""
+    if not changes:
+        return "Accept: no change."
+    parts = [
+        f"{names[label].name if label in names.ids else f'label {label}'} {now:,} to {after:,}"
+        for label, (now, after) in changes.items()
+    ]
+    text = f"Accept: {', '.join([f'{parts[0]} voxels', *parts[1:]])}."
+    replaces = any(now for now, _ in changes.values())
+    return f"{text} The answer takes the place of what is there; it is not added." if replaces else text
 
 
 def _free_value(taken: Collection[int], dtype: np.dtype[Any]) -> int:

@@ -41,6 +41,21 @@ def next_unsure(doubt: NDArray[np.float64], current: int, seen: Collection[int])
     return best if left[best] > 0 else None
 
 
+def reason_text(shown: int, doubt: float | None) -> str:
+    """Where *next slice of interest* went, and why.
+
+    Parameters
+    ----------
+    shown
+        The slice as the window's slider counts.
+    doubt
+        Its sum of `doubt_of_slices`; None where unseen slices are looked for.
+    """
+    if doubt is None:
+        return f"Slice {shown}: not seen yet."
+    return f"Slice {shown}: doubt {doubt:.3g} summed over it, the most of those not seen yet."
+
+
 def doubt_of_slices(values: NDArray[Any], axis: int, kind: MapKind) -> NDArray[np.float64]:
     """The summed doubt of each slice across an axis.
 
