@@ -192,6 +192,7 @@ def test_a_queue_is_corrected_case_by_case_and_is_a_training_dataset(
     panel.open_queue(cohort)
     _wait(qtbot, panel)
     assert list(_statuses(panel)) == ["b", "c", "a"]
+    assert panel.heading.text() == "No case is open"
     panel.next_button.click()
     assert "Opening b" in panel.state.text()
     assert not panel.next_button.isEnabled()

@@ -27,6 +27,7 @@ _WELCOME = (
     "Open a folder that <i>medseg infer -o</i> wrote, a study, or a CSV list with a column <i>image</i>. The "
     "cases that the model doubts most come first."
 )
+NO_CASE = "No case is open"
 _ALL = "all cases"
 _WIDTH = 390
 
@@ -42,7 +43,7 @@ class ReviewPanel(QScrollArea):
         self.table = ReviewTable()
         self.filter = QComboBox()
         self.filter.addItems((_ALL, *STATUSES))
-        self.counts, self.heading, self.state = _text(_WELCOME), _text(), _text()
+        self.counts, self.heading, self.state = _text(_WELCOME), _text(NO_CASE), _text()
         self.previous_button = _button("◀ Previous", "The case above, as the table is sorted and filtered")
         self.open_button = _button("Open", "Open the selected case; a double click on it does the same")
         self.next_button = _button("Next ▶", "The case below, as the table is sorted and filtered")

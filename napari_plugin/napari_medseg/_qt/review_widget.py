@@ -19,7 +19,7 @@ from medseg import MedsegError, Reason, Verdict
 from napari_medseg._qt.closing import Choice, CloseGuard, ask_unsaved, window_of
 from napari_medseg._qt.connections import Connections
 from napari_medseg._qt.open_case import OpenCase, ReadyCase, ready_case
-from napari_medseg._qt.review_panel import ReviewPanel
+from napari_medseg._qt.review_panel import NO_CASE, ReviewPanel
 from napari_medseg.reviewing.review import ReviewCase, ReviewQueue, Status
 from napari_medseg.reviewing.review_rows import counts_text, review_rows
 from napari_medseg.segmenting import failure
@@ -236,7 +236,7 @@ class ReviewWidget(ReviewPanel):
         self.table.mark(opened.id if opened else None)
         self.counts.setText(f"{queue.path.name}: {counts_text(cases)}")
         now = queue[opened.id] if opened else None
-        self.heading.setText("None" if now is None else f"<b>{escape(now.id)}</b>: {now.status}")
+        self.heading.setText(NO_CASE if now is None else f"<b>{escape(now.id)}</b>: {now.status}")
         self._enable()
 
     def _work(self, text: str, function: Callable[..., Any], *args: Any, then: Callable[[Any], None]) -> None:
