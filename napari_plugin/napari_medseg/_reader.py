@@ -15,6 +15,7 @@ import medseg
 from medseg.io.files import EXTENSIONS, extension, is_dicom_file, stem
 from napari_medseg.layers import LayerData, image_layers, labels_layer
 from napari_medseg.opening import Item, Opened, Questions, open_or_ask
+from napari_medseg.recovery.provenance import is_saved_result
 
 Paths = str | list[str]
 
@@ -49,14 +50,15 @@ def read_layers(path: Paths) -> list[LayerData]:
 
 
 def is_label_map(path: Path) -> bool:
-    """Whether a file is called like a segmentation: ``*_seg``, ``*.seg.nrrd``, or in ``labelsTr/``.
+    """Whether a file is called like a segmentation: ``*_seg``, ``*.seg.nrrd``, in ``labelsTr/``; or is ours.
 
+    Ours under any name is what medseg's JSON beside it names, see `is_saved_result`.
     Another label map opens as an image; "Convert to Labels" in napari's layer menu turns it round.
     """
     if path.is_dir():
         return False
     named = extension(path) == ".seg.nrrd" or _LABEL_NAME.search(stem(path)) is not None
-    return named or _LABEL_FOLDER.match(path.parent.name) is not None
+    return named or _LABEL_FOLDER.match(path.parent.name) is not None or is_saved_result(path)
 
 
 def _layers(path: Path) -> list[LayerData]:

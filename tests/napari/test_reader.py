@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from napari_medseg._reader import get_reader, is_label_map, read_layers
+from napari_medseg.recovery.sessions import open_session
 
 import medseg
+
+from .session_case import LABELS, label_map
 
 
 def _save(path, data, affine=None):
@@ -46,6 +50,41 @@ def test_a_scan_opens_as_an_image_and_its_segmentation_as_labels(tmp_path):
     (scan, options, kind), (segmentation, _, kind_of_labels) = reader([str(image), str(labels)])
     assert (kind, kind_of_labels, options["name"]) == ("image", "labels", "x")
     np.testing.assert_array_equal(np.asarray(scan) > 0, np.asarray(segmentation) == 2)
+
+
+def test_a_correction_saved_under_any_name_opens_as_labels_with_their_names(tmp_path):
+    start = label_map()
+    session = open_session(start, case="case", root=tmp_path / "sessions")
+    saved = session.save(tmp_path / "h004_corr.nii.gz")
+    session.close(discard=True)
+    ((data, options, kind),) = read_layers(str(saved))
+    assert kind == "labels"
+    assert options["features"]["name"][1:] == list(LABELS.names)
+    np.testing.assert_array_equal(
+        np.unique(data, return_counts=True), np.unique(start.data, return_counts=True)
+    )
+
+
+_PROVENANCE = {"format_version": 1, "medseg": "1.0", "segmentation": {"name": "x.nii.gz", "sha256": None}}
+_SIDECAR = {"format_version": 1, "segmentation": "C:\\out\\x.nii.gz", "provenance": {}}
+
+
+@pytest.mark.parametrize(
+    ("beside", "document", "expected"),
+    [
+        ("x.provenance.json", _PROVENANCE, True),
+        ("x.json", _SIDECAR, True),
+        ("x.json", _SIDECAR | {"segmentation": "/out/x.nii.gz"}, True),
+        ("x.provenance.json", _PROVENANCE | {"segmentation": {"name": "other.nii.gz"}}, False),
+        ("x.provenance.json", _PROVENANCE | {"format_version": 2}, False),
+        ("x.json", _SIDECAR | {"segmentation": "x_seg.nii.gz"}, False),
+        ("x.json", {"Modality": "MR", "segmentation": "x.nii.gz"}, False),  # BIDS describes scans so
+        ("x.json", ["x.nii.gz"], False),
+    ],
+)
+def test_only_json_of_medseg_that_names_a_file_makes_it_a_label_map(tmp_path, beside, document, expected):
+    (tmp_path / beside).write_text(json.dumps(document), encoding="utf-8")
+    assert is_label_map(tmp_path / "x.nii.gz") is expected
 
 
 def test_what_medseg_cannot_read_is_left_to_other_plugins(tmp_path):

@@ -31,7 +31,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,31 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def sidecar_path(segmentation: Path) -> Path:
     """Where ``medseg infer`` writes what it knows of a segmentation: ``<stem>.json`` beside it."""
     return segmentation.with_name(f"{stem(segmentation)}.json")
+
+
+def is_saved_result(file: Path) -> bool:
+    """Whether medseg wrote a file as a segmentation: a JSON of ours beside it names it.
+
+    That is the provenance of a correction, or the sidecar of ``medseg infer``, each of format 1. JSON that is
+    anybody else's, or cannot be read as an object, says nothing of the file; nor does one of another name.
+    """
+    return any(_segmentation_of(path) == file.name for path in (provenance_path(file), sidecar_path(file)))
+
+
+def _segmentation_of(path: Path) -> str | None:
+    """Name of the segmentation that a provenance or sidecar was written for; None if it is neither."""
+    try:
+        document = read_json(path) or {}
+    except InputRefused:  # whatever it is, it is not ours
+        return None
+    if document.get("format_version") != FORMAT_VERSION:
+        return None
+    named = document.get("segmentation")
+    if isinstance(named, dict) and "medseg" in document:  # a provenance
+        return named.get("name")
+    if isinstance(named, str) and isinstance(document.get("provenance"), dict):  # a sidecar
+        return PureWindowsPath(named).name  # the last part of a path as it is written on any system
+    return None
 
 
 def _file_facts(paths: Sequence[Path], sha256: str | None = None) -> dict[str, str | None] | None:
