@@ -314,7 +314,7 @@ def test_what_is_saved_is_what_is_opened_again(viewer, qtbot, widget, answers, t
     assert unfinished_sessions() == []
 
 
-@pytest.mark.parametrize("how", ["dock", "layer", "window"])
+@pytest.mark.parametrize("how", ["dock", "window"])
 def test_unsaved_edits_are_asked_about_and_kept_for_later(viewer, qtbot, widget, answers, how):
     layer = widget.link.layer
     layer.paint((15, 20, 20), 9)
@@ -326,8 +326,6 @@ def test_unsaved_edits_are_asked_about_and_kept_for_later(viewer, qtbot, widget,
     answers["unsaved"] = "keep"
     if how == "dock":
         viewer.window.remove_dock_widget(widget)
-    elif how == "layer":
-        viewer.layers.remove(layer)
     else:
         assert widget.leave(may_cancel=True)
     assert widget.session is None
@@ -408,3 +406,32 @@ def test_a_layer_that_was_left_for_later_goes_on_in_its_session(widget, viewer, 
         widget.session.undo()
     np.testing.assert_array_equal(labels.data, start)
     assert not [one for one in unfinished_sessions() if one.folder != widget.session.folder]
+
+
+@pytest.mark.parametrize("on_top", [True, False])
+def test_clearing_the_window_keeps_the_edits_and_offers_them_again(viewer, qtbot, widget, answers, on_top):
+    layer = widget.link.layer
+    layer.paint((15, 20, 20), 9)
+    edited, case = widget.session.array.copy(), widget.session.facts.case
+    if not on_top:  # then it is the last to go, and the window's axes go before it
+        viewer.layers.move(viewer.layers.index(layer), 0)
+    viewer.dims.set_point(0, _at(layer, (15, 0, 0))[0])
+    viewer.layers.clear()
+    assert widget.session is None
+    assert not answers["asked"]  # a dialog in the midst of the clearing would stop it half-way
+    assert case in widget.said.text()
+    assert "Unfinished sessions" in widget.said.text()
+    qtbot.waitUntil(lambda: widget.unfinished.isVisibleTo(widget), timeout=_WAIT_MS)
+    widget.unfinished.recover.click()
+    qtbot.waitUntil(lambda: widget.session is not None, timeout=_WAIT_MS)
+    np.testing.assert_array_equal(widget.session.array, edited)
+    assert widget.session.can_undo
+
+
+def test_after_the_stop_the_selected_labels_are_next(viewer, widget):
+    first = widget.link.layer
+    other = viewer.add_labels(np.zeros_like(first.data), name="other", scale=first.scale)
+    assert viewer.layers.selection.active is other
+    assert widget.chooser.labels.layer is first
+    widget.chooser.button.click()
+    assert widget.chooser.labels.layer is other

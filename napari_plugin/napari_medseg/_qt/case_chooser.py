@@ -26,8 +26,8 @@ _NO_SCAN = "Without a scan, scribbles, intensity limits and the threshold brush 
 class CaseChooser(QWidget):
     """Two lists of layers, and the button that starts or ends the correction.
 
-    Before the start the labels follow the selection in napari's layer list. While a correction runs they
-    stay, and only scans on their grid are offered.
+    Before the start, and after the stop, the labels follow the selection in napari's layer list. While a
+    correction runs they stay, and only scans on their grid are offered.
     """
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
@@ -61,7 +61,6 @@ class CaseChooser(QWidget):
         self.labels.changed.connect(self._choose_scan)
         self.scan.changed.connect(self._show)
         self.show_state(None)
-        self._follow()
         self._choose_scan()
 
     def show_state(self, corrected: Labels | None) -> None:
@@ -69,6 +68,8 @@ class CaseChooser(QWidget):
         self._corrected = corrected
         if corrected is not None:
             self.labels.choose(corrected)
+        else:
+            self._follow()  # the selection may have moved while the correction ran
         self.button.setText("Start correcting" if corrected is None else "Stop correcting")
         self.scan.refill()
         self._show()

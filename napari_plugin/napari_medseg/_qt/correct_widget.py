@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _LOG = logging.getLogger(__name__)
+_KEPT = "Edits that were not saved are kept: Recover, under Unfinished sessions, brings them back."
 _STATE_EVERY_MS = 500
 _WIDTH = 350  # with a scroll bar nothing is cut off
 
@@ -57,6 +58,7 @@ class CorrectWidget(QScrollArea):
         self._guard: CloseGuard | None = None
         self.link: LayerLink | None = None
         self._recovered: Verdict | None = None  # what is to be known of a recovered session
+        self._saved_note = ""
         self.unfinished, self.chooser = UnfinishedList(), CaseChooser(napari_viewer)
         self.scan = SessionScan(napari_viewer, self.chooser.scan, self)
         self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
@@ -137,13 +139,7 @@ class CorrectWidget(QScrollArea):
                 if may_cancel:
                     return False
         self._end()
-        if not self._borrowed:
-            try:
-                if session.is_modified and not discard:
-                    keep(link.layer, session.folder)
-                session.close(discard=discard)
-            except (MedsegError, OSError) as error:
-                self._fail(error)
+        self._close(link, discard=discard)
         return True
 
     def save(self, path: Path) -> None:
@@ -185,6 +181,7 @@ class CorrectWidget(QScrollArea):
         self.chooser.show_state(layer)
         self.chooser.scan.choose(None if correction.image is None else self.chooser.scan.layer)
         self._viewer.layers.selection.active = layer
+        self.unfinished.collapse(animate=False)
         self.tools.start(self.link, suggested)
         self.scan.start(self.link)
         bind(layer, {**self.tools.by_action, "undo": self._undo, "redo": self._redo})
@@ -207,11 +204,41 @@ class CorrectWidget(QScrollArea):
             link.end()
             link.deleteLater()
         self.chooser.show_state(None)
+        self.unfinished.expand(animate=False)
         self._enable()
 
+    def _close(self, link: LayerLink, *, discard: bool = False) -> None:
+        """Close the session of a correction that has ended; unsaved edits stay unless they are discarded."""
+        session = link.correction.session
+        if self._borrowed:
+            return
+        try:
+            if session.is_modified and not discard:
+                keep(link.layer, session.folder)
+            session.close(discard=discard)
+        except (MedsegError, OSError) as error:
+            self._fail(error)
+
     def _leave_removed(self, event: Any) -> None:
-        if self.link is not None and event.value is self.link.layer:
-            self.leave(may_cancel=False)
+        """The corrected layer is gone. No dialog: it would hold the window in the midst of the removal."""
+        link = self.link
+        if link is None or event.value is not link.layer:
+            return
+        said = f"“{link.layer.name}” was removed from the window: its correction has ended."
+        self._note("")
+        if not self._borrowed:
+            session = link.correction.session
+            try:
+                session.sync(everything=True)  # before the end, within the limits
+                if session.is_modified:
+                    said = f"{said} {_KEPT}"
+            except (MedsegError, OSError) as error:
+                self._fail(error)
+        self._end()
+        self.said.setText(said)  # beside what failed
+        self._close(link)
+        if not self._borrowed:
+            self.unfinished.look()
 
     def _toggle(self) -> None:
         if self.link is None:
@@ -242,7 +269,8 @@ class CorrectWidget(QScrollArea):
         return True
 
     def _saved(self, path: Path) -> None:
-        self._note(f"Saved {path}\nBeside it: {provenance_path(path).name}")
+        self._saved_note = f"Saved {path}\nBeside it: {provenance_path(path).name}"
+        self._note(self._saved_note)
 
     def _show_help(self) -> None:
         dialog = shortcut_dialog(self)
@@ -261,6 +289,8 @@ class CorrectWidget(QScrollArea):
         self.redo.setEnabled(session.can_redo and not busy)
         if not busy and self.save_button.isEnabled():
             modified = session.is_modified
+            if modified and self._saved_note and self.said.text() == self._saved_note:
+                self.said.setText("")
             self.state.setText("Unsaved edits, kept on the disk" if modified else "No unsaved edits")
 
     def _show_busy(self, what: str) -> None:

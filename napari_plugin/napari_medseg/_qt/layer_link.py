@@ -185,4 +185,6 @@ class LayerLink(QObject):
         self.edited.emit()
 
     def _visit(self) -> None:
-        self.correction.visit(self.place)
+        # A window that loses its last layer of three axes drops an axis before it tells of the loss.
+        if self._viewer.dims.ndim >= self.layer.ndim:
+            self.correction.visit(self.place)
