@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from napari_medseg.recovery.sessions import UnfinishedSession
 
 pytestmark = pytest.mark.filterwarnings("ignore:`json_encoders` is deprecated")
 
@@ -62,3 +65,30 @@ def test_the_next_slice_of_interest_is_named_with_the_reason(viewer, widget):
     slices.maps.setCurrentIndex(1)
     slices.next_slice.click()
     assert widget.said.text() == "Slice 2: doubt 1 summed over it, the most of those not seen yet."
+
+
+def test_what_was_saved_is_said_until_there_are_unsaved_edits(qtbot, widget, tmp_path):
+    widget.link.layer.paint((15, 20, 20), _POSTERIOR)
+    widget.save(tmp_path / "a.nii.gz")
+    qtbot.waitUntil(lambda: widget.said.text().startswith("Saved "), timeout=_WAIT_MS)
+    qtbot.waitUntil(lambda: widget.state.text() == "No unsaved edits", timeout=_WAIT_MS)
+    assert widget.said.text().startswith("Saved ")
+    widget.link.layer.paint((10, 20, 20), _POSTERIOR)
+    qtbot.waitUntil(lambda: widget.state.text().startswith("Unsaved"), timeout=_WAIT_MS)
+    assert widget.said.text() == ""
+
+
+def test_unfinished_sessions_take_one_line_while_a_case_is_corrected(viewer, monkeypatch, widget):
+    def session(n):
+        return UnfinishedSession(Path(f"s{n}"), f"case {n}", (), None, 0.0, 1.0, 12, None)
+
+    unfinished = widget.unfinished
+    unfinished.offer([session(n) for n in range(3)])
+    line = unfinished.sizeHint().height()
+    assert not unfinished.isExpanded()
+    assert unfinished.text() == "Unfinished sessions: 3"
+    monkeypatch.setattr("napari_medseg._qt.correct_widget.ask_unsaved", lambda *_, **__: "discard")
+    widget.chooser.button.click()
+    assert unfinished.isExpanded()
+    assert unfinished.sizeHint().height() > 3 * line
+    assert unfinished.list.height() <= unfinished.content().maximumHeight()

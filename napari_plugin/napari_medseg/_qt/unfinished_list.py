@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from superqt import QCollapsible
 from superqt.utils import create_worker
 
 from medseg import MedsegError
@@ -19,14 +20,18 @@ from napari_medseg.session import CorrectionSession
 _ROWS_SEEN = 3
 
 
-class UnfinishedList(QGroupBox):
-    """Hidden unless there are any. ``recovered`` is emitted with the session, ``failed`` with an error."""
+class UnfinishedList(QCollapsible):
+    """Hidden unless there are any; a line while collapsed.
+
+    ``recovered`` is emitted with the session, ``failed`` with an error.
+    """
 
     recovered = Signal(object)
     failed = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Unfinished sessions", parent)
+        super().__init__("Unfinished sessions", parent, expandedIcon="▼", collapsedIcon="▶")
+        self.setDuration(0)
         self._sessions: Sequence[UnfinishedSession] = ()
         self.list = QListWidget()
         self.list.setWordWrap(True)
@@ -36,10 +41,14 @@ class UnfinishedList(QGroupBox):
         row = QHBoxLayout()
         for one in (self.recover, self.discard, self.later):
             row.addWidget(one)
-        layout = QVBoxLayout(self)
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(QLabel("Edits that were not saved:"))
         layout.addWidget(self.list)
         layout.addLayout(row)
+        self.addWidget(inner)
+        self.expand(animate=False)
         self.recover.clicked.connect(self._recover)
         self.discard.clicked.connect(self._discard)
         self.later.clicked.connect(self.hide)
@@ -64,6 +73,9 @@ class UnfinishedList(QGroupBox):
         self.list.setCurrentRow(0)
         row = self.list.fontMetrics().lineSpacing() * 2 + 10
         self.list.setFixedHeight(row * min(len(sessions), _ROWS_SEEN) + 8)
+        self.setText(f"Unfinished sessions: {len(sessions)}")
+        if self.isExpanded():
+            self.expand(animate=False)  # to the height of the rows
         self.setVisible(bool(sessions))
 
     def _selected(self) -> UnfinishedSession | None:
