@@ -32,6 +32,7 @@ class UnfinishedList(QCollapsible):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Unfinished sessions", parent, expandedIcon="▼", collapsedIcon="▶")
         self.setDuration(0)
+        self.layout().setContentsMargins(0, 0, 0, 0)
         self._sessions: Sequence[UnfinishedSession] = ()
         self.list = QListWidget()
         self.list.setWordWrap(True)
