@@ -243,7 +243,12 @@ class CorrectionSession:
     @property
     def is_modified(self) -> bool:
         """Whether there are edits that were not saved; `sync` first to count those that nobody announced."""
-        return bool(self._notes) or self._recorder.history.position != self._recorder.saved
+        return bool(self._notes) or self.has_unsaved_steps
+
+    @property
+    def has_unsaved_steps(self) -> bool:
+        """Whether steps were not saved: without what was announced and may turn out to be no change."""
+        return self._recorder.history.position != self._recorder.saved
 
     def save(self, path: Path, *, who: str | None = None, overwrite: bool = False) -> Path:
         """Write the labels on the scan's own grid, and `napari_medseg.recovery.provenance` beside them.

@@ -289,7 +289,7 @@ class CorrectWidget(QScrollArea):
         self.redo.setEnabled(session.can_redo and not busy)
         if not busy and self.save_button.isEnabled():
             modified = session.is_modified
-            if modified and self._saved_note and self.said.text() == self._saved_note:
+            if session.has_unsaved_steps and self._saved_note and self.said.text() == self._saved_note:
                 self.said.setText("")
             self.state.setText("Unsaved edits, kept on the disk" if modified else "No unsaved edits")
 
