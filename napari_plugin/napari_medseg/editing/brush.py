@@ -133,8 +133,7 @@ def near_way(
     """As `near_stroke` for the straight way between two voxels; the mask is not to be written to.
 
     A window asks at every move of the mouse, and a hand moves by few voxels: masks of short ways are kept.
-    The
-    time it takes depends on the brush and the way alone.
+    The time it takes depends on the brush and the way alone.
 
     Parameters
     ----------
