@@ -179,10 +179,11 @@ class TestEmptyWindows:
 
 def test_the_document_tells_memory_planned_and_taken(tmp_path: Path, model: ModelBundle) -> None:
     save_scan(tmp_path / "scan.nii.gz")
-    options: dict[str, Any] = {"max_memory": "4GB", "sums": "f16", "scratch": tmp_path}
+    # Far more than the tests before may have left in this process.
+    options: dict[str, Any] = {"max_memory": "64GB", "sums": "f16", "scratch": tmp_path}
     (case,) = infer_files([tmp_path / "scan.nii.gz"], model=model, **options).cases
     plan = case["provenance"]["execution"]["memory"]
-    assert (plan["place"], plan["sums"], plan["limit_bytes"]) == ("memory", "f16", 4_000_000_000)
+    assert (plan["place"], plan["sums"], plan["limit_bytes"]) == ("memory", "f16", 64_000_000_000)
     assert case["memory"]["predicted_peak_bytes"] == plan["predicted_bytes"]
     assert 10**7 < case["memory"]["measured_peak_bytes"] < 10**11
     assert case["provenance"]["options"]["sums"] == "f16"
