@@ -19,8 +19,10 @@ class EmptyRule(Strict):
     """
 
     channel: int = Field(default=0, ge=0, description="index into the plan's channels")
-    unit: Literal["intensity", "range"] = "intensity"
-    below: float = Field(allow_inf_nan=False)
+    unit: Literal["intensity", "range"] = Field(
+        default="intensity", description="the scan's own units, or a share of its 1st to 99th percentile"
+    )
+    below: float = Field(allow_inf_nan=False, description="a window whose voxels all lie below is empty")
 
 
 class CropRule(Strict):
@@ -32,8 +34,13 @@ class CropRule(Strict):
     the box.
     """
 
-    above: Fraction = 0.1
-    margin_mm: float = Field(default=8.0, ge=0, allow_inf_nan=False)
+    above: Fraction = Field(
+        default=0.1,
+        description="share of the way from the 0.5th to the 99.5th percentile, above it foreground",
+    )
+    margin_mm: float = Field(
+        default=8.0, ge=0, allow_inf_nan=False, description="kept round the foreground's box"
+    )
     top_mm: Positive | None = Field(
         default=None,
         description="of the foreground only so much from its superior end down: a head without its neck",
@@ -43,7 +50,9 @@ class CropRule(Strict):
 class InferencePlan(Strict):
     """Defaults that a bundle carries for inference."""
 
-    overlap: float = Field(default=0.5, ge=0, lt=1)
+    overlap: float = Field(
+        default=0.5, ge=0, lt=1, description="share of a window's edge that its neighbour covers too"
+    )
     gaussian_sigma: Positive = Field(
         default=0.125, description="of the window weights, as a share of the patch"
     )
@@ -58,7 +67,13 @@ class InferencePlan(Strict):
 class CardPlan(Strict):
     """What the model card says beyond figures, and what the bundle's licence is."""
 
-    description: str = ""
-    data: str = ""
-    limits: str = "Research use only; not a medical device, not for diagnosis."
-    licence: str = "Not stated by whoever trained this model: ask them before sharing it."
+    description: str = Field(default="", description="what the model segments, on which scans")
+    data: str = Field(default="", description="what it was trained on; empty: the dataset's name")
+    limits: str = Field(
+        default="Research use only; not a medical device, not for diagnosis.",
+        description="what it is not for, what was not tested",
+    )
+    licence: str = Field(
+        default="Not stated by whoever trained this model: ask them before sharing it.",
+        description="the bundle's LICENSE: weights may carry their data's licence",
+    )

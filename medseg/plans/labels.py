@@ -15,10 +15,10 @@ from medseg.plans.strict import LabelId, Strict
 class LabelSpec(Strict):
     """One label as it stands in YAML."""
 
-    id: LabelId
-    name: str
-    colour: tuple[int, int, int]
-    snomed: str | None = None
+    id: LabelId = Field(description="the value of its voxels in a label map")
+    name: str = Field(description="the structure; left and right pairs are read off the names")
+    colour: tuple[int, int, int] = Field(description="red, green, blue, 0 to 255")
+    snomed: str | None = Field(default=None, description="its SNOMED CT code")
 
 
 class RegionSpec(Strict):
@@ -30,9 +30,9 @@ class RegionSpec(Strict):
     ``regions_class_order``.
     """
 
-    name: str
-    labels: tuple[LabelId, ...] = Field(min_length=1)
-    paints: LabelId
+    name: str = Field(description="the region")
+    labels: tuple[LabelId, ...] = Field(min_length=1, description="labels whose voxels belong to it")
+    paints: LabelId = Field(description="the label that it gets in the segmentation")
 
 
 class TotalSpec(Strict):
@@ -41,8 +41,8 @@ class TotalSpec(Strict):
     The name goes into the name of a file, with a dash for all that is neither letter nor digit.
     """
 
-    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]
-    labels: tuple[LabelId, ...] = Field(min_length=1)
+    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")] = Field(description="the total")
+    labels: tuple[LabelId, ...] = Field(min_length=1, description="labels that it joins")
 
     @model_validator(mode="after")
     def _usable(self) -> TotalSpec:

@@ -20,13 +20,15 @@ class ChannelPlan(Strict):
     -200, which only Hounsfield units do, is clipped to it before (any contrast, CT included).
     """
 
-    name: str
-    modality: str | None = None
-    normalisation: Literal["zscore", "window", "unit", "range"] = "zscore"
-    low: float | None = None
-    high: float | None = None
-    mean: float = 0.0
-    std: Positive = 1.0
+    name: str = Field(description="the channel, as a case names it (t1, flair)")
+    modality: str | None = Field(default=None, description="CT, MR ... where it is known")
+    normalisation: Literal["zscore", "window", "unit", "range"] = Field(
+        default="zscore", description="how intensities become the network's"
+    )
+    low: float | None = Field(default=None, description="lowest intensity kept by window, unit and range")
+    high: float | None = Field(default=None, description="highest intensity kept by them")
+    mean: float = Field(default=0.0, description="subtracted by window")
+    std: Positive = Field(default=1.0, description="divided by in window")
 
     @model_validator(mode="after")
     def _limits(self) -> ChannelPlan:
@@ -41,8 +43,10 @@ class ChannelPlan(Strict):
 class GridPlan(Strict):
     """The network's grid: orientation code (None: as stored) and spacing in mm (None: as stored)."""
 
-    orientation: Literal["RAS"] | None = "RAS"
-    spacing_mm: tuple[Positive, Positive, Positive] | None = None
+    orientation: Literal["RAS"] | None = Field(default="RAS", description="null: as stored")
+    spacing_mm: tuple[Positive, Positive, Positive] | None = Field(
+        default=None, description="voxel size that scans are resampled to; null: as stored"
+    )
 
 
 class NetworkPlan(Strict):
@@ -53,11 +57,18 @@ class NetworkPlan(Strict):
     across the slices until the in-plane spacing has caught up).
     """
 
-    name: str = "unet"
-    features: tuple[int, ...] = (16, 32, 64, 128)
-    strides: tuple[tuple[int, ...], ...] = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
-    kernel_sizes: tuple[tuple[int, ...], ...] = ()
-    residual: bool = False
+    name: str = Field(default="unet", description="the network's name in the registry")
+    features: tuple[int, ...] = Field(
+        default=(16, 32, 64, 128), description="channels of each stage, the finest first"
+    )
+    strides: tuple[tuple[int, ...], ...] = Field(
+        default=((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2)),
+        description="step per axis on entering each stage; the first is all ones",
+    )
+    kernel_sizes: tuple[tuple[int, ...], ...] = Field(
+        default=(), description="per stage and axis; empty: 3 everywhere"
+    )
+    residual: bool = Field(default=False, description="residual blocks instead of plain ones")
     paired_sides: bool = Field(
         default=False,
         description="stem_unet: left and right share a channel inside the network, one more tells the side",
@@ -67,4 +78,4 @@ class NetworkPlan(Strict):
         description="stem_unet: labels (0: background) that full resolution tells apart; empty: it adds",
     )
     deep_supervision: int = Field(default=2, ge=0, description="extra heads at lower resolutions")
-    dropout: Fraction = 0.0
+    dropout: Fraction = Field(default=0.0, description="share of features left out in training")

@@ -28,36 +28,42 @@ from medseg.plans.training import (
 class Plan(Strict):
     """Everything that decides a model. YAML in and out; see `Plan.from_yaml`."""
 
-    format_version: Literal[1] = 1
-    name: str
-    dimensions: Literal[2, 3]
-    channels: tuple[ChannelPlan, ...] = Field(min_length=1)
-    labels: tuple[LabelSpec, ...] = Field(min_length=1)
-    background: str = "background"
+    format_version: Literal[1] = Field(default=1, description="of the plan's own format")
+    name: str = Field(description="what the model is called")
+    dimensions: Literal[2, 3] = Field(description="of the network")
+    channels: tuple[ChannelPlan, ...] = Field(min_length=1, description="the input channels, in order")
+    labels: tuple[LabelSpec, ...] = Field(min_length=1, description="what the model tells apart")
+    background: str = Field(default="background", description="what is none of the labels is called")
     regions: tuple[RegionSpec, ...] = Field(
         default=(), description="output channels that may overlap; empty: one channel per label, softmax"
     )
     totals: tuple[TotalSpec, ...] = Field(
         default=(), description="groups of labels that are also measured, and written as masks, as one"
     )
-    grid: GridPlan = GridPlan()
-    patch: tuple[Annotated[int, Field(ge=1)], ...]
-    network: NetworkPlan = NetworkPlan()
-    sampling: SamplingPlan = SamplingPlan()
-    augmentation: AugmentationPlan = AugmentationPlan()
-    loss: LossPlan = LossPlan()
-    optimiser: OptimiserPlan = OptimiserPlan()
-    schedule: SchedulePlan = SchedulePlan()
+    grid: GridPlan = Field(default=GridPlan(), description="the voxels that the network sees")
+    patch: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        description="voxels of a window along each axis; each divisible by the product of its strides"
+    )
+    network: NetworkPlan = Field(default=NetworkPlan(), description="the network and its size")
+    sampling: SamplingPlan = Field(default=SamplingPlan(), description="which patches a step sees")
+    augmentation: AugmentationPlan = Field(
+        default=AugmentationPlan(), description="random changes of the training patches"
+    )
+    loss: LossPlan = Field(default=LossPlan(), description="what training makes small")
+    optimiser: OptimiserPlan = Field(default=OptimiserPlan(), description="how weights change in a step")
+    schedule: SchedulePlan = Field(default=SchedulePlan(), description="how long, and how often validated")
     synthesis: SynthesisPlan | None = Field(
         default=None, description="training images are made from label maps; None: they are read"
     )
-    precision: Precision = "auto"
-    inference: InferencePlan = InferencePlan()
+    precision: Precision = Field(
+        default="auto", description="of training; auto: bfloat16 where the device has it, else float32"
+    )
+    inference: InferencePlan = Field(default=InferencePlan(), description="what a bundle carries for its use")
     hold_back_every: int = Field(
         default=0, ge=0, description="every n-th case of the sorted list is never read by training; 0: none"
     )
-    card: CardPlan = CardPlan()
-    fingerprint: Fingerprint | None = None
+    card: CardPlan = Field(default=CardPlan(), description="what the model card says, and the licence")
+    fingerprint: Fingerprint | None = Field(default=None, description="what the plan was made from")
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:

@@ -16,9 +16,9 @@ class TissueSpec(Strict):
     ``segment`` is the label that the network learns there, 0 for background.
     """
 
-    value: Annotated[int, Field(ge=0, le=65535)]
-    intensity: Annotated[int, Field(ge=0)]
-    segment: Annotated[int, Field(ge=0, le=65535)] = 0
+    value: Annotated[int, Field(ge=0, le=65535)] = Field(description="in the label maps")
+    intensity: Annotated[int, Field(ge=0)] = Field(description="its class of intensity")
+    segment: Annotated[int, Field(ge=0, le=65535)] = Field(default=0, description="the label learnt there")
 
 
 class IntensityPrior(Strict):
@@ -27,17 +27,19 @@ class IntensityPrior(Strict):
     A scan's mean is drawn from N(mean, mean_sd), its spread inside the class from N(std, std_sd).
     """
 
-    mean: float = Field(allow_inf_nan=False)
-    mean_sd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    std: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    std_sd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    mean: float = Field(allow_inf_nan=False, description="the mean's own mean over scans")
+    mean_sd: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="its spread over scans")
+    std: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="spread inside the class, on average"
+    )
+    std_sd: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="how that spread varies")
 
 
 class ContrastSpec(Strict):
     """A family of contrasts (T1-like, T2-like ...): priors by intensity class. A class without: any value."""
 
     weight: float = Field(default=1.0, ge=0, description="how often, relative to the other families")
-    priors: dict[int, IntensityPrior]
+    priors: dict[int, IntensityPrior] = Field(description="class of intensity to its prior")
 
 
 class SynthesisPlan(Strict):
@@ -47,16 +49,16 @@ class SynthesisPlan(Strict):
     resolution, slices, bias field, noise. Ranges are drawn uniformly unless said otherwise.
     """
 
-    tissues: tuple[TissueSpec, ...] = Field(min_length=2)
+    tissues: tuple[TissueSpec, ...] = Field(min_length=2, description="what each value of the maps is")
     contrasts: dict[str, ContrastSpec] = Field(default={}, description="families of contrast by name")
     random_weight: float = Field(default=1.0, ge=0, description="how often any contrast at all is drawn")
     widen_until: Fraction = Field(
         default=0.0, description="share of the training in which random_weight grows to its value"
     )
-    rotation_degrees: float = Field(default=15.0, ge=0)
-    scale: tuple[float, float] = (0.85, 1.18)
-    shear: float = Field(default=0.02, ge=0)
-    shift_mm: float = Field(default=20.0, ge=0)
+    rotation_degrees: float = Field(default=15.0, ge=0, description="largest turn about each axis")
+    scale: tuple[float, float] = Field(default=(0.85, 1.18), description="smallest and largest factor")
+    shear: float = Field(default=0.02, ge=0, description="largest shear of one axis along another")
+    shift_mm: float = Field(default=20.0, ge=0, description="largest shift along each axis")
     flip: bool = Field(default=True, description="mirror left and right, paired labels swapped")
     deformation_mm: float = Field(default=3.0, ge=0, description="largest spread of the velocity field")
     deformation_spacing_mm: tuple[float, float] = Field(
@@ -69,9 +71,9 @@ class SynthesisPlan(Strict):
     crop_probability: Fraction = Field(default=0.25, description="the field of view ends inside the head")
     split_probability: Fraction = Field(default=0.2, description="of a class, to be of two intensities")
     coarse_probability: Fraction = Field(default=0.25, description="larger voxels in every direction")
-    coarse_mm: tuple[float, float] = (1.0, 2.5)
+    coarse_mm: tuple[float, float] = Field(default=(1.0, 2.5), description="their smallest and largest edge")
     slices_probability: Fraction = Field(default=0.4, description="thick slices along one axis")
-    slices_mm: tuple[float, float] = (2.0, 8.0)
+    slices_mm: tuple[float, float] = Field(default=(2.0, 8.0), description="thinnest and thickest")
     bias_field: float = Field(default=0.4, ge=0, description="largest spread of the log of the field")
     noise: float = Field(default=0.06, ge=0, description="largest spread, as a share of the image's range")
     gamma: float = Field(default=0.3, ge=0, description="spread of the log of the exponent")
