@@ -24,7 +24,7 @@ from medseg.models import Quality, save_bundle
 from medseg.networks import build_network, load_tensors
 from medseg.plans import Plan
 from medseg.quality import fit_quality
-from medseg.training.dataset import read_dataset
+from medseg.datasets import read_dataset
 from medseg.training.export import half_precision, model_card
 from medseg.training.onnx_export import onnx_builder
 from medseg.training.splits import split

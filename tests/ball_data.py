@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -41,3 +42,22 @@ SMALL = (
     "schedule.validate_every=6",
 )
 """Overrides that make a 3D run a matter of a second."""
+
+
+def write_decathlon(folder: Path) -> Path:
+    """Ten cases in the Decathlon's layout, labels 1 and 4."""
+    entries = []
+    for n in range(10):
+        image, label = make_case(n)
+        write_nifti(folder / f"imagesTr/ball_{n:02d}.nii.gz", image)
+        write_nifti(folder / f"labelsTr/ball_{n:02d}.nii.gz", label)
+        entries.append(
+            {"image": f"./imagesTr/ball_{n:02d}.nii.gz", "label": f"./labelsTr/ball_{n:02d}.nii.gz"}
+        )
+    facts = {
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background", "1": "bright", "4": "dark"},
+        "training": entries,
+    }
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    return folder

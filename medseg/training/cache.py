@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medseg.datasets import Case
 from medseg.errors import InputRefused
 from medseg.io import files, read_labels
 from medseg.plans import Plan
 from medseg.preprocess import prepare, prepare_labels
-from medseg.training.dataset import Case
 from medseg.training.fingerprint import read_case
 from medseg.training.synthesis.generator import Synthesiser, tissue_map
 

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
+from medseg.datasets import Case
 from medseg.errors import PlanInvalid
 from medseg.inference.empty import intensity_range
 from medseg.inference.windows import window_starts
 from medseg.plans import EmptyRule, Plan
 from medseg.preprocess import network_geometry, resample
-from medseg.training.dataset import Case
 from medseg.training.fingerprint import read_case
 from medseg.volume import LabelMap, Volume
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from medseg.datasets import Case
 from medseg.inference.flips import Forward
 from medseg.models import ModelBundle, save_bundle
 from medseg.networks import tensors_of
 from medseg.plans import Plan
 from medseg.quality import fit_scope
-from medseg.training.dataset import Case
 from medseg.training.onnx_export import onnx_builder
 from medseg.training.scans import scan_of
 from medseg.training.splits import Split

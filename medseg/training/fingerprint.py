@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.datasets import Case, Dataset
 from medseg.errors import InputRefused
 from medseg.geometry import Geometry
 from medseg.io import read, read_labels
 from medseg.labels import LabelSet
 from medseg.plans import ChannelStatistics, Fingerprint, GridPlan
 from medseg.preprocess import network_geometry
-from medseg.training.dataset import Case, Dataset
 from medseg.volume import LabelMap, Source, Volume, present_ids
 
 Progress = Callable[[str, int, int], None]

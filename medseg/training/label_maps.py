@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medseg.datasets import LABEL_MAPS, Case, Dataset
+from medseg.datasets.tissue_tables import TABLE, read_contrasts, read_label_set, read_tissues
 from medseg.errors import InputRefused
 from medseg.geometry import Geometry
 from medseg.io import read_labels
 from medseg.labels import LabelSet
 from medseg.plans import ChannelStatistics, Fingerprint, GridPlan, SynthesisPlan
 from medseg.preprocess import network_geometry
-from medseg.training.dataset import LABEL_MAPS, Case, Dataset
 from medseg.training.fingerprint import Progress, grid_facts
-from medseg.training.tissue_tables import TABLE, read_contrasts, read_label_set, read_tissues
 
 
 def made_from_maps(dataset: Dataset) -> bool:
@@ -28,7 +28,7 @@ def synthesis_of(dataset: Dataset) -> SynthesisPlan:
     Raises
     ------
     InputRefused
-        ``bad-labels-csv``, see `medseg.training.tissue_tables`.
+        ``bad-labels-csv``, see `medseg.datasets.tissue_tables`.
     """
     tissues = read_tissues(dataset.path)
     return SynthesisPlan(tissues=tissues, contrasts=read_contrasts(dataset.path, tissues))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
+from medseg.datasets import Case
 from medseg.plans import Plan
 from medseg.report.curves import curves_png
 from medseg.report.overlays import overlays_png
-from medseg.training.dataset import Case
 from medseg.training.devices import Device
 from medseg.training.fit import evaluating, forward_of
 from medseg.training.logs import SCORES, STEPS, read_rows

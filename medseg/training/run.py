@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
+from medseg.datasets import Dataset, read_dataset
 from medseg.errors import PlanInvalid, UsageError
 from medseg.inference.flips import flips_that_keep_sides
 from medseg.inference.windows import window_starts
@@ -29,7 +30,6 @@ from medseg.networks import build_network, load_tensors
 from medseg.plans import Plan, read_plan
 from medseg.training.cache import build_cache, made_cases
 from medseg.training.checkpoints import BEST, LAST, load_checkpoint
-from medseg.training.dataset import Dataset, read_dataset
 from medseg.training.devices import Device, choose_device
 from medseg.training.empty_rule import check_empty_rule, propose_empty_rule
 from medseg.training.export import TrainingFacts, export_bundle, half_precision, score_all
@@ -70,7 +70,7 @@ def plan(
     Parameters
     ----------
     dataset
-        A folder or list that `medseg.training.dataset.read_dataset` knows.
+        A folder or list that `medseg.datasets.read_dataset` knows.
     config
         A recipe: the name of a shipped one or a YAML file. Its values go over the proposed ones.
     overrides

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zlib
 
+from medseg.datasets import Case
 from medseg.io import read_labels
 from medseg.plans import Plan
-from medseg.training.dataset import Case
 from medseg.training.fingerprint import read_case
 from medseg.training.synthesis import synthetic_scan
 from medseg.volume import LabelMap, Volume

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from medseg.datasets import Case
 from medseg.errors import UsageError
-from medseg.training.dataset import Case
 
 Fold = int | Literal["all"]
 FOLDS = 5

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.datasets import Case
 from medseg.evaluation.metrics import dice_per_label
 from medseg.inference.flips import Forward
 from medseg.inference.sliding import predict_logits
 from medseg.plans import Plan
 from medseg.preprocess import cropped, foreground_box, prepare, restore
 from medseg.training.cache import CachedCase
-from medseg.training.dataset import Case
 from medseg.training.scans import scan_of
 
 

@@ -122,7 +122,7 @@ def test_status_is_kept_for_the_next_window_and_two_windows_do_not_overwrite_eac
 
 
 def test_corrected_cases_are_a_training_dataset_at_once(cohort, tmp_path):
-    from medseg.training.dataset import read_dataset
+    from medseg.datasets import read_dataset
 
     queue = ReviewQueue(cohort)
     model_made = (cohort / "poor_seg.nii.gz").read_bytes()
@@ -139,7 +139,7 @@ def test_corrected_cases_are_a_training_dataset_at_once(cohort, tmp_path):
 
 
 def test_a_rejected_case_leaves_the_dataset_and_comes_back_with_its_correction(cohort, tmp_path):
-    from medseg.training.dataset import read_dataset
+    from medseg.datasets import read_dataset
 
     queue = ReviewQueue(cohort)
     array = _correct(queue, "poor", tmp_path)
@@ -234,7 +234,7 @@ def cohort_study(tmp_path, monkeypatch):
 
 
 def test_a_study_of_a_cohort_opens_with_the_scans_that_its_ledger_names(cohort_study, tmp_path):
-    from medseg.training.dataset import read_dataset
+    from medseg.datasets import read_dataset
 
     study, paths = cohort_study
     found = {case.id: case for case in ReviewQueue(study)}
@@ -277,7 +277,7 @@ def test_a_case_whose_scan_was_replaced_since_comes_back_with_a_warning(cohort, 
 
 
 def test_channels_of_a_case_keep_their_names_and_become_files_of_the_dataset(tmp_path):
-    from medseg.training.dataset import read_dataset
+    from medseg.datasets import read_dataset
 
     folder = tmp_path / "out"
     t1, flair = (_scan(tmp_path / "in" / name, n) for n, name in enumerate(("t1.nii.gz", "flair.nii.gz")))
@@ -309,7 +309,7 @@ def test_a_list_names_cases_images_and_labels(tmp_path):
 
 
 def test_a_dicom_series_becomes_a_nifti_file_of_the_dataset(real_data, tmp_path):
-    from medseg.training.dataset import read_dataset
+    from medseg.datasets import read_dataset
 
     folder = tmp_path / "out"
     series = shutil.copytree(real_data / "dicom" / "ct_clean_j2k", folder / "ct")

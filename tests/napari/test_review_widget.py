@@ -185,7 +185,7 @@ def test_a_queue_is_corrected_case_by_case_and_is_a_training_dataset(
     from napari_medseg._qt.kept_view import camera_of
     from napari_medseg._qt.layer_sessions import session_of
 
-    from medseg.training.dataset import read_dataset
+    from medseg.datasets import read_dataset
 
     panel.who.setText("B. Reader")
     panel.who.editingFinished.emit()

@@ -18,7 +18,7 @@ from medseg.errors import PlanInvalid
 from medseg.inference.empty import EmptyWindows
 from medseg.io import read
 from medseg.plans import EmptyRule, Plan
-from medseg.training.dataset import Case
+from medseg.datasets import Case
 from medseg.training.empty_rule import check_empty_rule, propose_empty_rule
 
 SHAPE = (24, 20, 18)

@@ -12,7 +12,7 @@ from medseg.errors import NotFound, PlanInvalid, UsageError
 from medseg.labels import LabelSet
 from medseg.networks import build_network
 from medseg.plans import Plan
-from medseg.training.dataset import read_dataset
+from medseg.datasets import read_dataset
 from medseg.training.fingerprint import read_case, take_fingerprint
 from medseg.training.planner import flip_axes, plan_patch
 from medseg.training.recipes import parse_overrides, read_recipe, recipe_names
@@ -116,7 +116,7 @@ def test_a_label_on_another_grid_is_refused(decathlon, tmp_path):
     import nibabel as nib
 
     from medseg.errors import InputRefused
-    from medseg.training.dataset import Case
+    from medseg.datasets import Case
     from tests.ball_data import make_case, write_nifti
 
     image, label = make_case(0)

@@ -112,7 +112,7 @@ def test_time_that_is_up_before_the_first_step_leaves_no_network(decathlon, tmp_
     from lightning_fabric import Fabric
 
     from medseg.training.cache import build_cache
-    from medseg.training.dataset import read_dataset
+    from medseg.datasets import read_dataset
     from medseg.training.fit import FitSettings, fit
 
     plan = medseg.plan(decathlon, overrides=SMALL)

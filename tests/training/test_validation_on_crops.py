@@ -10,7 +10,7 @@ import pytest
 
 from medseg.inference import Member, segment
 from medseg.plans import CropRule, InferencePlan
-from medseg.training.dataset import Case
+from medseg.datasets import Case
 from medseg.training.scans import scan_of
 from medseg.training.validation import score_native
 from tests.inference.toy_networks import Toy

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from medseg.datasets import read_dataset
 from medseg.errors import InputRefused, NotFound
-from medseg.training.dataset import read_dataset
 
 
 def test_a_decathlon_folder(decathlon):

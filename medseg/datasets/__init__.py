@@ -1,0 +1,8 @@
+"""Training datasets on disk: their layouts, importers for foreign ones, and a check of what is wrong."""
+
+from __future__ import annotations
+
+from medseg.datasets.dataset import LABEL_MAPS, Case, Dataset
+from medseg.datasets.reading import read_dataset
+
+__all__ = ["LABEL_MAPS", "Case", "Dataset", "read_dataset"]

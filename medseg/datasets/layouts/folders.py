@@ -1,0 +1,57 @@
+"""images/ beside labels/, one file of one name in each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from medseg.datasets.dataset import Case, Dataset, make_dataset
+from medseg.datasets.layouts.facts import read_json, read_labels_of
+from medseg.errors import InputRefused
+from medseg.io import files
+
+_CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's ending of a case's second, third ... image
+
+
+def read_folders(path: Path) -> Dataset:
+    by_stem = {
+        _case_of(image): image
+        for image in sorted((path / "images").iterdir())
+        if image.name.endswith(files.EXTENSIONS)
+    }
+    cases, orphans = [], []
+    for label in sorted((path / "labels").iterdir()):
+        if not label.name.endswith(files.EXTENSIONS):
+            continue
+        case = files.stem(label)
+        if case in by_stem:
+            cases.append(Case(case, (by_stem[case],), label))
+        else:
+            orphans.append(label.name)
+    ids = {case.id for case in cases}
+    further = [
+        image.name
+        for stem, image in by_stem.items()
+        if _CHANNEL.search(stem) and stem not in ids and _CHANNEL.sub("", stem) in ids
+    ]
+    if further:
+        raise InputRefused(
+            f"{path}: images/ holds further channels ({', '.join(further[:5])}), this layout has one file "
+            f"per case: use a CSV list with columns image_<channel>, or an nnU-Net v2 folder",
+            code="further-channels",
+            path=path,
+        )
+    if orphans:
+        raise InputRefused(
+            f"{path}: no image in images/ has the name of label(s) {', '.join(orphans[:5])}: name both "
+            f"alike, e.g. images/case1.nii.gz and labels/case1.nii.gz",
+            code="label-without-image",
+            path=path,
+        )
+    names = path / "labels.json"
+    labels = read_labels_of(read_json(names), path) if names.is_file() else None
+    return make_dataset(path, "folders", ("image",), (None,), labels, cases)
+
+
+def _case_of(image: Path) -> str:
+    return files.stem(image).removesuffix("_0000")

@@ -1,0 +1,73 @@
+"""Which layout a path has, and whether all its files are there. No voxels are read here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medseg.datasets.dataset import Dataset
+from medseg.datasets.layouts.dataset_json import read_dataset_json
+from medseg.datasets.layouts.folders import read_folders
+from medseg.datasets.layouts.label_maps import read_label_maps
+from medseg.datasets.layouts.lists import read_list
+from medseg.datasets.tissue_tables import TABLE
+from medseg.errors import InputRefused, NotFound
+
+
+def read_dataset(path: Path | str) -> Dataset:
+    """Recognise the layout of a dataset and list its cases.
+
+    Raises
+    ------
+    NotFound
+        If the path does not exist.
+    InputRefused
+        If no layout fits, a file is missing, or no case is found; every fault is listed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NotFound(f"{path}: no such dataset")
+    if path.is_file():
+        dataset = read_list(path)
+    elif (path / "dataset.json").is_file():
+        dataset = read_dataset_json(path)
+    elif (path / "images").is_dir() and (path / "labels").is_dir():
+        dataset = read_folders(path)
+    elif (path / TABLE).is_file():
+        dataset = read_label_maps(path)
+    else:
+        raise InputRefused(
+            f"{path}: not a dataset that medseg knows. Expected one of: a folder with dataset.json (Medical "
+            f"Segmentation Decathlon, nnU-Net v2), a folder with images/ and labels/, label maps beside a "
+            f"{TABLE}, or a CSV/JSON list of image and label paths",
+            code="unknown-layout",
+            path=path,
+        )
+    _check_files(dataset)
+    return dataset
+
+
+def _check_files(dataset: Dataset) -> None:
+    if not dataset.cases:
+        raise InputRefused(
+            f"{dataset.path}: no case with an image and a label", code="no-cases", path=dataset.path
+        )
+    faults = []
+    seen: set[str] = set()
+    for case in dataset.cases:
+        if case.id in seen:
+            faults.append(("repeated-case", f"case {case.id!r} appears more than once"))
+        seen.add(case.id)
+        faults.extend(
+            ("missing-file", f"case {case.id!r}: {file} does not exist")
+            for file in (*case.images, case.label)
+            if not file.exists()
+        )
+    if faults:
+        listing = "\n  ".join(text for _, text in faults[:10])
+        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise InputRefused(
+            f"{dataset.path}: {len(faults)} fault(s)\n  {listing}{more}",
+            code=faults[0][0],
+            path=dataset.path,
+            reasons=faults,
+        )
