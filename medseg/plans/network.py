@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from medseg.plans.strict import Fraction, Positive, Strict
+
+# As in nnU-Net: beyond so many channels a stage of a 2D or 3D network gets no wider.
+_MOST_FEATURES = {2: 512, 3: 320}
+_FEATURES = {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "integer", "minimum": 1}]}
 
 
 class ChannelPlan(Strict):
@@ -54,12 +59,14 @@ class NetworkPlan(Strict):
 
     ``strides[n]`` is the step per axis on entering stage n; the first is all ones. A 2D network has
     two entries per stride. ``kernel_sizes`` likewise; empty means 3 everywhere (thick slices want 1
-    across the slices until the in-plane spacing has caught up).
+    across the slices until the in-plane spacing has caught up). ``features`` may be given as one number,
+    that of the finest stage: each further stage has twice as many, up to 512 in 2D and 320 in 3D.
     """
 
     name: str = Field(default="unet", description="the network's name in the registry")
-    features: tuple[int, ...] = Field(
-        default=(16, 32, 64, 128), description="channels of each stage, the finest first"
+    features: Annotated[tuple[int, ...], WithJsonSchema(_FEATURES)] = Field(
+        default=(16, 32, 64, 128),
+        description="channels of each stage, the finest first; one number: doubled from stage to stage",
     )
     strides: tuple[tuple[int, ...], ...] = Field(
         default=((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2)),
@@ -79,3 +86,16 @@ class NetworkPlan(Strict):
     )
     deep_supervision: int = Field(default=2, ge=0, description="extra heads at lower resolutions")
     dropout: Fraction = Field(default=0.0, description="share of features left out in training")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _features_of_each_stage(cls, values: Any) -> Any:
+        """One number as a tuple: a recipe for any dataset knows how wide, but not how deep the network is."""
+        first = values.get("features") if isinstance(values, Mapping) else None
+        if not isinstance(first, int) or isinstance(first, bool) or first < 1:
+            return values
+        strides = values.get("strides", cls.model_fields["strides"].default)
+        if not isinstance(strides, (list, tuple)) or not all(isinstance(s, (list, tuple)) for s in strides):
+            return values  # the strides' own fault is told
+        most = max(first, _MOST_FEATURES[2 if all(len(s) == 2 for s in strides) else 3])
+        return {**values, "features": [min(first * 2**n, most) for n in range(len(strides))]}
