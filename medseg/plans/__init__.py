@@ -11,6 +11,7 @@ from medseg.plans.inference import CardPlan, CropRule, EmptyRule, InferencePlan
 from medseg.plans.labels import LabelSpec, RegionSpec, TotalSpec, dashed, labels_as_specs
 from medseg.plans.network import ChannelPlan, GridPlan, NetworkPlan
 from medseg.plans.plan import Plan, load_yaml, read_plan
+from medseg.plans.postprocess import PostprocessStep, steps_as_plain
 from medseg.plans.strict import Precision
 from medseg.plans.synthesis import ContrastSpec, IntensityPrior, SynthesisPlan, TissueSpec
 from medseg.plans.training import AugmentationPlan, LossPlan, OptimiserPlan, SamplingPlan, SchedulePlan
@@ -32,6 +33,7 @@ __all__ = [
     "NetworkPlan",
     "OptimiserPlan",
     "Plan",
+    "PostprocessStep",
     "Precision",
     "RegionSpec",
     "SamplingPlan",
@@ -43,4 +45,5 @@ __all__ = [
     "labels_as_specs",
     "load_yaml",
     "read_plan",
+    "steps_as_plain",
 ]

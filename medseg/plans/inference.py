@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from medseg.plans.postprocess import PostprocessStep
 from medseg.plans.strict import Fraction, Positive, Strict
 
 
@@ -60,6 +61,13 @@ class InferencePlan(Strict):
     empty: EmptyRule | None = Field(default=None, description="which windows to skip; none without it")
     largest_piece: bool = Field(
         default=False, description="of all that is segmented only the largest connected piece stays"
+    )
+    postprocess: tuple[PostprocessStep, ...] = Field(
+        default=(), description="what cleans up the label map, in this order, after largest_piece"
+    )
+    choose_postprocess: bool = Field(
+        default=False,
+        description="after training, steps that improve the validation cases are added to postprocess",
     )
     crop: CropRule | None = Field(default=None, description="which part of a scan to look at; all without it")
 

@@ -14,6 +14,7 @@ from medseg.plans.fingerprint import Fingerprint
 from medseg.plans.inference import CardPlan, InferencePlan
 from medseg.plans.labels import LabelSpec, RegionSpec, TotalSpec, dashed
 from medseg.plans.network import ChannelPlan, GridPlan, NetworkPlan
+from medseg.plans.postprocess import check_steps
 from medseg.plans.strict import Precision, Strict
 from medseg.plans.synthesis import SynthesisPlan
 from medseg.plans.training import (
@@ -127,6 +128,7 @@ class Plan(Strict):
             raise ValueError(f"network.refine_labels: {unknown} are not among the labels {sorted(ids)}")
         if self.inference.empty is not None and self.inference.empty.channel >= len(self.channels):
             raise ValueError(
+        check_steps(self.inference.postprocess, self.label_set.ids, len(self.channels))
                 f"inference.empty.channel {self.inference.empty.channel}: there are {len(self.channels)} "
                 "channels, numbered from 0"
             )
