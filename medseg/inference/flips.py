@@ -19,8 +19,8 @@ def usable_mirror_axes(plan: Plan) -> tuple[int, ...]:
     """The plan's mirror axes that it was trained with, and along which no label lands on the wrong side.
 
     Labels in left/right pairs are swapped back where the left-right axis is known (axis 0 of a RAS
-    grid). A label that names a side but has no partner, or sided labels on a grid whose axes have no
-    anatomical meaning, forbid the flip.
+    grid; no flip within a sagittal slice swaps sides). A label that names a side but has no partner, or
+    sided labels on a grid whose axes have no anatomical meaning, forbid the flip.
     """
     trained = set(plan.trained_flips)
     return flips_that_keep_sides(plan, [axis for axis in plan.inference.mirror_axes if axis in trained])
@@ -33,7 +33,7 @@ def flips_that_keep_sides(plan: Plan, axes: Sequence[int]) -> tuple[int, ...]:
     if plan.grid.orientation is None:
         return () if sided else tuple(axes)
     partnered = not labels.one_sided_ids and _regions_have_partners(plan)
-    return tuple(a for a in axes if a != 0 or partnered)
+    return tuple(a for a in axes if a != plan.lateral_axis or partnered)
 
 
 def with_flips(forward: Forward, plan: Plan, mirror_axes: Sequence[int]) -> Forward:
@@ -54,7 +54,8 @@ def with_flips(forward: Forward, plan: Plan, mirror_axes: Sequence[int]) -> Forw
         )
     flat = plan.dimensions == 2
     flips = [f for n in range(len(mirror_axes) + 1) for f in itertools.combinations(sorted(mirror_axes), n)]
-    swapped = swapped_channels(plan) if 0 in mirror_axes and plan.grid.orientation is not None else None
+    lateral = plan.lateral_axis
+    swapped = swapped_channels(plan) if lateral in mirror_axes else None
 
     def run(batch: NDArray[np.float32]) -> Any:
         total: Any = None
@@ -65,7 +66,7 @@ def with_flips(forward: Forward, plan: Plan, mirror_axes: Sequence[int]) -> Forw
             if len(flips) == 1:
                 return logits
             back = _flipped(logits, axes)
-            if 0 in flip and swapped is not None:
+            if swapped is not None and lateral in flip:
                 back = back[:, swapped]
             if total is None:
                 total = back + 0.0  # a copy: the next call may overwrite what the network gave

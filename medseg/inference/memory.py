@@ -175,8 +175,8 @@ class _Parts:
         in_hand = channels * hand_voxels(schedule) + min(threads, channels) * worked
         batch = patch * group.batch_size
         networks = sum(member.backend.activation_bytes() for member in group.members)
-        transfers = 4 * batch * (2 * len(group.plan.channels) + channels)
-        networks += 4 * batch * 2 * len(group.plan.channels)
+        transfers = 4 * batch * (2 * group.plan.input_channels + channels)
+        networks += 4 * batch * 2 * group.plan.input_channels
         networks += 4 * batch * channels * 2 if group.averaged else 0
         return cls(
             carried=kept * carried,

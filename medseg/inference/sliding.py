@@ -36,7 +36,7 @@ def predict_logits(
 
     A scan smaller than the patch is padded evenly with zeros (the mean, after normalisation) and
     cropped back. Overlapping windows are averaged with `gaussian_window` weights. A 2D plan's slices
-    go through one by one, ``batch_size`` at a time.
+    go through one by one, ``batch_size`` at a time, with their neighbours where the plan has them.
 
     Parameters
     ----------
@@ -45,7 +45,8 @@ def predict_logits(
     plan
         Gives patch, classes, window weights and the default overlap.
     forward
-        The network: (B, C, *patch) to logits (B, K, *patch), K as in ``plan.output_names``.
+        The network: (B, ``plan.input_channels``, *patch) to logits (B, K, *patch), K as in
+        ``plan.output_names``.
     overlap
         Share of the patch, 0 <= overlap < 1; None takes the plan's.
     batch_size
@@ -72,7 +73,7 @@ def predict_logits(
     done = 0
 
     def logits(corners: Sequence[Step]) -> NDArray[np.floating]:
-        batch = np.stack([cut(data, corner, patch) for corner in corners])
+        batch = np.stack([cut(data, corner, patch, neighbours=plan.grid.neighbours) for corner in corners])
         found: NDArray[np.floating] = network(batch)
         check_shape(found, (len(corners), channels, *patch))
         return found

@@ -20,7 +20,7 @@ _RANGES = {"zscore": [-10.0, 10.0], "window": [-10.0, 10.0], "unit": [0.0, 1.0],
 
 def monai_metadata(plan: Plan, scope: Scope) -> dict[str, Any]:
     """The mandatory keys of MONAI's metadata.json for a model."""
-    channels = {str(n): channel.name for n, channel in enumerate(plan.channels)}
+    channels = {str(n): name for n, name in enumerate(_input_names(plan))}
     names = plan.output_names
     shape = list(plan.patch)
     return {
@@ -42,7 +42,7 @@ def monai_metadata(plan: Plan, scope: Scope) -> dict[str, Any]:
                     "type": "image",
                     "format": "magnitude",
                     "modality": plan.channels[0].modality or "n/a",
-                    "num_channels": len(plan.channels),
+                    "num_channels": plan.input_channels,
                     "spatial_shape": shape,
                     "dtype": "float32",
                     "value_range": _RANGES[plan.channels[0].normalisation],
@@ -64,6 +64,12 @@ def monai_metadata(plan: Plan, scope: Scope) -> dict[str, Any]:
             },
         },
     }
+
+
+def _input_names(plan: Plan) -> list[str]:
+    """What each channel of the network's input holds, in order."""
+    around = range(-plan.grid.neighbours, plan.grid.neighbours + 1)
+    return [f"{c.name}, slice {n:+d}" if n else c.name for c in plan.channels for n in around]
 
 
 def _installed(package: str, otherwise: str) -> str:

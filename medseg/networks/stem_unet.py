@@ -165,7 +165,7 @@ def build_stem_unet(plan: Plan) -> nn.Module:
     sides = PairedSides.of(plan) if net.paired_sides else None
     return StemUNet(
         dimensions,
-        len(plan.channels),
+        plan.input_channels,
         len(plan.output_names),
         net.features,
         net.strides,

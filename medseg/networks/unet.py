@@ -47,7 +47,7 @@ def dynunet_arguments(plan: Plan) -> dict[str, Any]:
     net = plan.network
     return {
         "spatial_dims": plan.dimensions,
-        "in_channels": len(plan.channels),
+        "in_channels": plan.input_channels,
         "out_channels": len(plan.output_names),
         "kernel_size": [list(k) for k in net.kernel_sizes] or [3] * len(net.features),
         "strides": [list(s) for s in net.strides],

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, model_validator
 
+from medseg.plans.architectures import grown_features
 from medseg.plans.strict import Fraction, Positive, Strict
 
-# As in nnU-Net: beyond so many channels a stage of a 2D or 3D network gets no wider.
-_MOST_FEATURES = {2: 512, 3: 320}
 _FEATURES = {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "integer", "minimum": 1}]}
 
 
@@ -46,24 +45,59 @@ class ChannelPlan(Strict):
 
 
 class GridPlan(Strict):
-    """The network's grid: orientation code (None: as stored) and spacing in mm (None: as stored)."""
+    """The network's grid: orientation code (None: as stored) and spacing in mm (None: as stored).
+
+    A 2D network sees slices of its grid along the third axis. ``slice_axis`` chooses by anatomy which that
+    is, and orders the other two: axial (R, A, S), coronal (R, S, A), sagittal (A, S, R).
+    ``spacing_mm`` and patches follow that order. Slices stay the scan's own then: of ``spacing_mm`` only the
+    two numbers within a slice are resampled to. A picture is taken as it is.
+    """
 
     orientation: Literal["RAS"] | None = Field(default="RAS", description="null: as stored")
     spacing_mm: tuple[Positive, Positive, Positive] | None = Field(
         default=None, description="voxel size that scans are resampled to; null: as stored"
     )
+    slice_axis: Literal["axial", "coronal", "sagittal"] | None = Field(
+        default=None, description="2D: how volumes are sliced; null: along the third axis of the grid"
+    )
+    neighbours: int = Field(
+        default=0,
+        ge=0,
+        le=8,
+        description="2D: so many slices on each side are channels too (2.5D); at the ends the last repeats",
+    )
+
+    @model_validator(mode="after")
+    def _sliced_by_anatomy(self) -> GridPlan:
+        if self.slice_axis is not None and self.orientation is None:
+            raise ValueError(
+                f"slice_axis {self.slice_axis}: slices by anatomy need orientation RAS, found none; set it, "
+                "or leave slice_axis out"
+            )
+        return self
+
+
+NetworkName = Literal["unet", "stem_unet", "segresnet", "swin_unetr", "unet_plus_plus"]
+EncoderName = Literal["plain", "resnet18", "resnet34", "resnet50", "vgg11", "vgg16", "googlenet", "lenet5"]
 
 
 class NetworkPlan(Strict):
-    """The network, by its name in the registry, and its size.
+    """The network, by its name in the registry, and its size. docs/networks.md describes each.
 
     ``strides[n]`` is the step per axis on entering stage n; the first is all ones. A 2D network has
     two entries per stride. ``kernel_sizes`` likewise; empty means 3 everywhere (thick slices want 1
     across the slices until the in-plane spacing has caught up). ``features`` may be given as one number,
-    that of the finest stage: each further stage has twice as many, up to 512 in 2D and 320 in 3D.
+    that of the finest stage: each further stage has twice as many, up to 512 in 2D and 320 in 3D (segresnet and
+    swin_unetr: as they want them).
     """
 
-    name: str = Field(default="unet", description="the network's name in the registry")
+    name: NetworkName = Field(default="unet", description="the network's name in the registry")
+    encoder: EncoderName = Field(
+        default="plain", description="unet: the kind of blocks that reduce the image stage by stage"
+    )
+    attention_gates: bool = Field(
+        default=False, description="unet: coarser features weigh what skips from the encoder to the decoder"
+    )
     features: Annotated[tuple[int, ...], WithJsonSchema(_FEATURES)] = Field(
         default=(16, 32, 64, 128),
         description="channels of each stage, the finest first; one number: doubled from stage to stage",
@@ -97,5 +131,6 @@ class NetworkPlan(Strict):
         strides = values.get("strides", cls.model_fields["strides"].default)
         if not isinstance(strides, (list, tuple)) or not all(isinstance(s, (list, tuple)) for s in strides):
             return values  # the strides' own fault is told
-        most = max(first, _MOST_FEATURES[2 if all(len(s) == 2 for s in strides) else 3])
-        return {**values, "features": [min(first * 2**n, most) for n in range(len(strides))]}
+        dimensions = 2 if all(len(s) == 2 for s in strides) else 3
+        name = str(values.get("name", "unet"))
+        return {**values, "features": grown_features(name, first, len(strides), dimensions)}

@@ -10,16 +10,17 @@ from pydantic import Field, ValidationError, model_validator
 
 from medseg.errors import NotFound, PlanInvalid
 from medseg.labels import Label, LabelSet
+from medseg.plans.architectures import check_network
 from medseg.plans.fingerprint import Fingerprint
 from medseg.plans.inference import CardPlan, InferencePlan
-from medseg.plans.labels import LabelSpec, RegionSpec, TotalSpec, dashed
+from medseg.plans.labels import LabelSpec, RegionSpec, TotalSpec, check_ignore_label, dashed, with_ignored
+from medseg.plans.loss import LossPlan, check_loss
 from medseg.plans.network import ChannelPlan, GridPlan, NetworkPlan
 from medseg.plans.postprocess import check_steps
-from medseg.plans.strict import Precision, Strict
+from medseg.plans.strict import LabelId, Precision, Strict
 from medseg.plans.synthesis import SynthesisPlan
 from medseg.plans.training import (
     AugmentationPlan,
-    LossPlan,
     OptimiserPlan,
     SamplingPlan,
     SchedulePlan,
@@ -37,6 +38,10 @@ class Plan(Strict):
     background: str = Field(default="background", description="what is none of the labels is called")
     regions: tuple[RegionSpec, ...] = Field(
         default=(), description="output channels that may overlap; empty: one channel per label, softmax"
+    )
+    ignore_label: LabelId | None = Field(
+        default=None,
+        description="value in training label maps of voxels that nobody judged: they neither train nor count",
     )
     totals: tuple[TotalSpec, ...] = Field(
         default=(), description="groups of labels that are also measured, and written as masks, as one"
@@ -71,6 +76,8 @@ class Plan(Strict):
         d = self.dimensions
         if len(self.patch) != d:
             raise ValueError(f"patch {self.patch}: a {d}D plan needs {d} sizes")
+        if d == 3 and (self.grid.slice_axis is not None or self.grid.neighbours):
+            raise ValueError("grid.slice_axis, grid.neighbours: a 3D plan has no slices; set dimensions 2")
         net = self.network
         if len(net.features) != len(net.strides):
             raise ValueError(f"network: {len(net.features)} features but {len(net.strides)} strides")
@@ -91,6 +98,7 @@ class Plan(Strict):
                 raise ValueError(
                     f"patch {self.patch}: size {self.patch[axis]} is not divisible by the strides' {step}"
                 )
+        check_network(net, self.patch)
         angles, scale = self.augmentation.rotation_degrees, self.augmentation.scale
         if len(angles) < (1 if d == 2 else 3):
             raise ValueError(
@@ -106,6 +114,8 @@ class Plan(Strict):
             unknown = sorted({*region.labels, region.paints} - ids)
             if unknown:
                 raise ValueError(f"region {region.name!r}: labels {unknown} are not among {sorted(ids)}")
+        check_ignore_label(self.ignore_label, self.label_set)
+        check_loss(self.loss, paired_sides=net.paired_sides, counted=self.fingerprint is not None)
         for total in self.totals:
             if unknown := sorted(set(total.labels) - ids):
                 raise ValueError(f"total {total.name!r}: labels {unknown} are not among {sorted(ids)}")
@@ -124,11 +134,13 @@ class Plan(Strict):
             raise ValueError(f"network.paired_sides: stem_unet has them, {net.name} does not; leave it out")
         if net.refine_labels and net.name != "stem_unet":
             raise ValueError(f"network.refine_labels: stem_unet has them, {net.name} does not; leave it out")
+        if net.refine_labels and self.regions:
+            raise ValueError("network.refine_labels: regions overlap; leave one of both out")
         if unknown := sorted(set(net.refine_labels) - ids - {0}):
             raise ValueError(f"network.refine_labels: {unknown} are not among the labels {sorted(ids)}")
+        check_steps(self.inference.postprocess, self.label_set.ids, len(self.channels))
         if self.inference.empty is not None and self.inference.empty.channel >= len(self.channels):
             raise ValueError(
-        check_steps(self.inference.postprocess, self.label_set.ids, len(self.channels))
                 f"inference.empty.channel {self.inference.empty.channel}: there are {len(self.channels)} "
                 "channels, numbered from 0"
             )
@@ -144,6 +156,8 @@ class Plan(Strict):
             )
         if unknown := sorted(set(how.strip_labels) - set(labels.ids)):
             raise ValueError(f"synthesis.strip_labels: {unknown} are not among the labels")
+        if self.ignore_label is not None:
+            raise ValueError("ignore_label: made images (synthesis) have no voxel that nobody judged")
         if self.dimensions != 3 or [channel.normalisation for channel in self.channels] != ["range"]:
             raise ValueError("synthesis: expected 3 dimensions and one channel with normalisation range")
         if self.grid.orientation is None or self.grid.spacing_mm is None:
@@ -158,6 +172,16 @@ class Plan(Strict):
         if self.synthesis is None:
             return self.augmentation.flip_axes
         return (0,) if self.synthesis.flip else ()
+
+    @property
+    def input_channels(self) -> int:
+        """The network's: each channel of the scan, with its neighbouring slices."""
+        return len(self.channels) * (1 + 2 * self.grid.neighbours)
+
+    @property
+    def lateral_axis(self) -> int | None:
+        """The axis of a patch that runs from left to right; None where there is none, or nobody knows."""
+        return None if self.grid.orientation is None or self.grid.slice_axis == "sagittal" else 0
 
     @property
     def label_set(self) -> LabelSet:
@@ -178,6 +202,23 @@ class Plan(Strict):
         if self.regions:
             return tuple(region.name for region in self.regions)
         return (self.background, *self.label_set.names)
+
+    @property
+    def ignore_class(self) -> int | None:
+        """The class index of voxels that nobody judged: the one after all others; None: there are none."""
+        return None if self.ignore_label is None else len(self.class_ids)
+
+    @property
+    def training_labels(self) -> LabelSet:
+        """What label maps to train with may hold: the labels, and where there is one the ignore label."""
+        return with_ignored(self.label_set, self.ignore_label)
+
+    @property
+    def scored(self) -> dict[int, str]:
+        """What validation scores, by name: the labels by their ids, or the regions numbered from 1."""
+        if self.regions:
+            return {number: region.name for number, region in enumerate(self.regions, start=1)}
+        return {label.id: label.name for label in self.label_set}
 
     def to_yaml(self) -> str:
         """YAML that `from_yaml` reads back to an equal plan."""

@@ -44,6 +44,7 @@ class Patches:
         self._normalisers = [
             fit_normaliser(values, channel) for values, channel in zip(self.data, plan.channels, strict=True)
         ]
+        self._neighbours = plan.grid.neighbours
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -51,17 +52,33 @@ class Patches:
         return self.geometry.shape
 
     def patch(self, corner: Sequence[int], size: Sequence[int]) -> NDArray[np.float32]:
-        """Normalised float32 (C, *size) from a corner on; zeros (a scan's mean) outside of the scan."""
-        return cut(self.data, corner, size, self._normalisers)
+        """Normalised float32 (channels, *size) from a corner on; zeros (a scan's mean) outside of the scan.
+
+        Channels are the plan's, each with its neighbouring slices: see `cut`.
+        """
+        return cut(self.data, corner, size, self._normalisers, neighbours=self._neighbours)
 
 
 def cut(
-    data: NDArray[Any], corner: Sequence[int], size: Sequence[int], normalisers: Sequence[Normaliser] = ()
+    data: NDArray[Any],
+    corner: Sequence[int],
+    size: Sequence[int],
+    normalisers: Sequence[Normaliser] = (),
+    *,
+    neighbours: int = 0,
 ) -> NDArray[np.float32]:
-    """float32 (C, *size) of an array (C, x, y, z) from a corner on, zeros outside of it.
+    """float32 (channels, *size) of an array (C, x, y, z) from a corner on, zeros outside of it.
 
-    ``normalisers``, one for each channel, change what lies inside.
+    ``normalisers``, one for each channel, change what lies inside. With ``neighbours`` a patch is one slice
+    thick, and each channel is followed by those of the slices beside it: C (2 neighbours + 1) channels, of
+    the first channel from the lowest slice up, then of the second. Beyond the ends the last slice repeats.
+
+    Training and inference both cut their patches here, so that they see the same.
     """
+    if neighbours:
+        planes = neighbour_slices(corner[2], data.shape[3], neighbours)
+        slices = [cut(data, (*corner[:2], plane), size, normalisers) for plane in planes]
+        return np.stack(slices, axis=1).reshape(-1, *size)
     inside = [
         slice(max(0, start), min(length, start + edge))
         for start, edge, length in zip(corner, size, data.shape[1:], strict=True)
@@ -75,3 +92,8 @@ def cut(
     there = tuple(slice(i.start - c, i.stop - c) for i, c in zip(inside, corner, strict=True))
     padded[(slice(None), *there)] = values
     return padded
+
+
+def neighbour_slices(middle: int, depth: int, neighbours: int) -> list[int]:
+    """Indices of a slice and of so many on each side, from the lowest up; the ends of ``depth`` repeat."""
+    return [min(max(n, 0), depth - 1) for n in range(middle - neighbours, middle + neighbours + 1)]

@@ -74,7 +74,7 @@ def _move(images: Tensor, classes: Tensor, plan: Plan, generator: torch.Generato
     where = (points / half).flip(-1)  # grid_sample wants (x, y, z) with the last axis first
     moved = functional.grid_sample(images, where, mode="bilinear", padding_mode="zeros", align_corners=True)
     moved_classes = _move_classes(classes, where, len(plan.class_ids))
-    if 0 in how.flip_axes and plan.label_set.mirrored_ids:
+    if plan.lateral_axis in how.flip_axes and plan.label_set.mirrored_ids:
         table = torch.tensor(swapped_classes(plan), device=images.device)
         mirrored = (flips[:, 0] < 0).reshape(-1, *[1] * dimensions)
         moved_classes = torch.where(mirrored, table[moved_classes], moved_classes)

@@ -14,6 +14,9 @@ from medseg.plans import ChannelPlan, Plan
 
 Config = dict[str, Any]
 
+# A plan's one orientation, its axes in the order in which the network sees them.
+_AXCODES = {None: "RAS", "axial": "RAS", "coronal": "RSA", "sagittal": "ASR"}
+
 
 def inference_config(plan: Plan) -> Config:
     """The whole of inference.json for a plan.
@@ -21,7 +24,8 @@ def inference_config(plan: Plan) -> Config:
     Raises
     ------
     UsageError
-        If the plan's network is not one of MONAI's, its outputs are regions, or it crops scans.
+        If the plan's network is not one of MONAI's, its outputs are regions, it crops scans, or it sees
+        neighbouring slices.
     """
     if plan.regions:
         raise UsageError(
@@ -30,6 +34,11 @@ def inference_config(plan: Plan) -> Config:
         )
     if plan.network.name != "unet":
         raise UsageError(f"network {plan.network.name!r}: only 'unet' is MONAI's own and can be exported")
+    if plan.grid.neighbours:
+        raise UsageError(
+            f"model {plan.name!r} sees neighbouring slices (grid.neighbours), MONAI's SliceInferer does "
+            "not give them: only 2D models of lone slices can be exported to a MONAI Bundle"
+        )
     if plan.inference.crop is not None:
         raise UsageError(
             f"model {plan.name!r} crops scans (inference.crop), for which MONAI has no such transform: only "
@@ -93,7 +102,7 @@ def _grid(plan: Plan) -> list[Config]:
             {
                 "_target_": "Orientationd",
                 "keys": "image",
-                "axcodes": plan.grid.orientation,
+                "axcodes": _AXCODES[plan.grid.slice_axis],
                 "labels": [["L", "R"], ["P", "A"], ["I", "S"]],
             }
         )

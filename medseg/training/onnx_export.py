@@ -54,7 +54,7 @@ def _traced(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> 
     # A copy: tracing must not disturb the network, and takes the weights as they are stored.
     network = copy.deepcopy(module).cpu().eval()
     load_tensors(network, {name: value.astype(np.float32) for name, value in tensors.items()})
-    example = torch.zeros(2, len(plan.channels), *plan.patch)
+    example = torch.zeros(2, plan.input_channels, *plan.patch)
     step = np.prod(plan.network.strides, axis=0)
     sizes: dict[int, Any] = {0: torch.export.Dim("batch")}
     for axis, multiple in enumerate(step):

@@ -392,7 +392,7 @@ def _scoring_seconds(the_plan: Plan, target: Device, parts: Split) -> float:
         return 0.0
     module = build_network(the_plan).to(target.torch_device).eval()
     forward = forward_of(module, target.torch_device)
-    patch = np.zeros((1, len(the_plan.channels), *the_plan.patch), np.float32)
+    patch = np.zeros((1, the_plan.input_channels, *the_plan.patch), np.float32)
     forward(patch)
     started = time.monotonic()
     forward(patch)

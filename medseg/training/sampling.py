@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.plans import Plan
+from medseg.preprocess.patches import cut
 from medseg.training.cache import CachedCase
 
 Batch = tuple[NDArray[np.float32], NDArray[np.uint8]]
@@ -39,12 +40,12 @@ def draw_batch(cases: Sequence[CachedCase], plan: Plan, step: int, rank: int = 0
     size = read_size(plan)
     count = plan.sampling.batch_size
     centred = int(np.ceil(count * plan.sampling.foreground_fraction))
-    images = np.zeros((count, len(plan.channels), *size), np.float32)
+    images = np.zeros((count, plan.input_channels, *size), np.float32)
     classes = np.zeros((count, *size), np.uint8)
     for n in range(count):
         case = cases[int(generator.integers(len(cases)))]
         start = _start(case, size, generator, on_foreground=n < centred)
-        _read_patch(case, start, images[n], classes[n])
+        _read_patch(case, start, images[n], classes[n], plan.grid.neighbours)
     return images, classes
 
 
@@ -71,7 +72,11 @@ def _start(
 
 
 def _read_patch(
-    case: CachedCase, start: list[int], image: NDArray[np.float32], classes: NDArray[np.uint8]
+    case: CachedCase,
+    start: list[int],
+    image: NDArray[np.float32],
+    classes: NDArray[np.uint8],
+    neighbours: int,
 ) -> None:
     size = classes.shape
     source: list[slice] = []
@@ -81,7 +86,10 @@ def _read_patch(
         source.append(slice(low, high))
         target.append(slice(low - first, high - first))
     within: tuple[slice | int, ...] = (*source, start[2]) if len(size) == 2 else tuple(source)
-    image[(slice(None), *target)] = case.image[(slice(None), *within)]
+    if neighbours:  # cut as inference cuts it
+        image[...] = cut(case.image, start, (*size, 1), neighbours=neighbours)[..., 0]
+    else:
+        image[(slice(None), *target)] = case.image[(slice(None), *within)]
     classes[tuple(target)] = case.classes[within]
 
 

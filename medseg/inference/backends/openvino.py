@@ -157,7 +157,7 @@ def _made_from(core: Any, bundle: ModelBundle, settings: dict[str, Any], version
 def _read(core: Any, bundle: ModelBundle) -> Any:
     """The network with its input fixed to one patch: a fixed size is compiled to faster code."""
     plan = bundle.plan
-    wanted = [1, len(plan.channels), *plan.patch]
+    wanted = [1, plan.input_channels, *plan.patch]
     try:
         model = core.read_model(bundle.onnx_path)
         _check_input(model, wanted, bundle.name)

@@ -139,12 +139,12 @@ class TorchBackend:
     def _probe_cpu(self) -> int:
         plan = self._plan
         steps = [int(step) for step in np.prod(plan.network.strides, axis=0)]
-        return run_bytes(self._run, len(plan.channels), plan.patch, steps)
+        return run_bytes(self._run, plan.input_channels, plan.patch, steps)
 
     def _probe_gpu(self) -> int:
         before = torch.cuda.memory_allocated(self._device)
         torch.cuda.reset_peak_memory_stats(self._device)
-        self.logits(np.zeros((self.batch_size, len(self._plan.channels), *self._plan.patch), np.float32))
+        self.logits(np.zeros((self.batch_size, self._plan.input_channels, *self._plan.patch), np.float32))
         return torch.cuda.max_memory_allocated(self._device) - before
 
 
