@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from medseg.plans.fingerprint import ChannelStatistics, Fingerprint
 from medseg.plans.inference import CardPlan, CropRule, EmptyRule, InferencePlan
-from medseg.plans.labels import LabelSpec, RegionSpec, TotalSpec, dashed, labels_as_specs
+from medseg.plans.labels import (
+    IGNORED,
+    LabelSpec,
+    RegionSpec,
+    TotalSpec,
+    dashed,
+    labels_as_specs,
+    with_ignored,
+)
+from medseg.plans.loss import LossPlan
 from medseg.plans.network import ChannelPlan, GridPlan, NetworkPlan
 from medseg.plans.plan import Plan, load_yaml, read_plan
 from medseg.plans.postprocess import PostprocessStep, steps_as_plain
 from medseg.plans.strict import Precision
 from medseg.plans.synthesis import ContrastSpec, IntensityPrior, SynthesisPlan, TissueSpec
-from medseg.plans.training import AugmentationPlan, LossPlan, OptimiserPlan, SamplingPlan, SchedulePlan
+from medseg.plans.training import AugmentationPlan, OptimiserPlan, SamplingPlan, SchedulePlan
 
 __all__ = [
+    "IGNORED",
     "AugmentationPlan",
     "CardPlan",
     "ChannelPlan",
@@ -46,4 +56,5 @@ __all__ = [
     "load_yaml",
     "read_plan",
     "steps_as_plain",
+    "with_ignored",
 ]

@@ -8,8 +8,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from medseg.labels import LabelSet
+from medseg.labels import Label, LabelSet
 from medseg.plans.strict import LabelId, Strict
+
+IGNORED = "ignore"  # the ignore label's name, as in nnU-Net's dataset.json
 
 
 class LabelSpec(Strict):
@@ -61,6 +63,26 @@ def dashed(name: str) -> str:
     Whatever the name, the result is no path: a model that came from elsewhere chooses it.
     """
     return "-".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", name)))
+
+
+def check_ignore_label(ignore_label: int | None, labels: LabelSet) -> None:
+    """Refuse an ignore label that is also learnt, or whose name is taken."""
+    if ignore_label is None:
+        return
+    if ignore_label in labels.ids:
+        raise ValueError(
+            f"ignore_label {ignore_label} is also the label {labels[ignore_label].name!r}, which would be "
+            "learnt: take it out of labels, or choose another ignore_label"
+        )
+    if IGNORED in (*labels.names, labels.background):
+        raise ValueError(f"ignore_label {ignore_label}: a label is called {IGNORED!r} already; rename it")
+
+
+def with_ignored(labels: LabelSet, ignore_label: int | None) -> LabelSet:
+    """The labels, and in grey the ignore label: what a label map to train with may hold."""
+    if ignore_label is None:
+        return labels
+    return LabelSet((*labels.labels, Label(ignore_label, IGNORED, (128, 128, 128))), labels.background)
 
 
 def labels_as_specs(labels: LabelSet) -> tuple[LabelSpec, ...]:

@@ -52,17 +52,6 @@ class AugmentationPlan(Strict):
     )
 
 
-class LossPlan(Strict):
-    """The loss. ``dice_ce`` is soft Dice (over foreground) plus cross-entropy."""
-
-    name: Literal["dice_ce"] = Field(default="dice_ce", description="the loss")
-    dice_weight: float = Field(default=1.0, description="factor of the Dice part")
-    ce_weight: float = Field(default=1.0, description="factor of the cross-entropy part")
-    label_smoothing: Fraction = Field(
-        default=0.0, description="share of a voxel's target given to all classes"
-    )
-
-
 class OptimiserPlan(Strict):
     """Optimiser, peak learning rate, and the schedule (linear warm-up, cosine to zero)."""
 
