@@ -4,16 +4,64 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medseg.plans.strict import Fraction, Positive, Strict
 
+SampledBy = Literal["class", "frequency", "case"]
+# What each setting says something to; elsewhere it would be passed over in silence.
+_SPEAKS_TO = {"frequency_power": "frequency", "hard_fraction": "case"}
+
 
 class SamplingPlan(Strict):
-    """Which patches a step sees."""
+    """Which patches a step sees.
+
+    ``class``: cases evenly, then a class evenly among those that the case has.
+    ``frequency``: a class by how rare it is, then evenly a case that has it.
+    ``case``: as ``class``, but cases whose patches had a high loss are drawn more often.
+    """
 
     batch_size: Annotated[int, Field(ge=1)] = Field(default=2, description="patches in a step")
     foreground_fraction: Fraction = Field(default=0.33, description="share of patches centred on a label")
+    by: SampledBy = Field(
+        default="class",
+        description="patches centred on a label: every class alike, rare classes (frequency), or hard cases "
+        "(case; of all patches)",
+    )
+    frequency_power: Fraction = Field(
+        default=1.0,
+        description="by frequency: a class weighs its share of the voxels to the minus this; 0: all alike",
+    )
+    hard_fraction: Fraction = Field(
+        default=0.5, description="by case: share of cases drawn by their loss of late; the others evenly"
+    )
+    minority_fraction: Fraction = Field(
+        default=0.0, description="share of patches centred on the rarest label, beside all others"
+    )
+
+    @model_validator(mode="after")
+    def _settings(self) -> SamplingPlan:
+        for name, by in _SPEAKS_TO.items():
+            given, usual = getattr(self, name), type(self).model_fields[name].default
+            if self.by != by and given != usual:
+                raise ValueError(
+                    f"sampling.{name} {given:g}: only sampling.by {by} has it, not {self.by}; leave it out"
+                )
+        return self
+
+
+def check_sampling(sampling: SamplingPlan, *, counted: bool, made: bool) -> None:
+    """Refuse what needs the fingerprint's counts, or patches of real scans, where there are none."""
+    weighs = sampling.by == "frequency" or sampling.minority_fraction > 0
+    if weighs and not counted:
+        raise ValueError(
+            "sampling.by frequency and sampling.minority_fraction need the plan's fingerprint, which says "
+            "how rare each label is: let `medseg plan` write it, or set sampling.by class"
+        )
+    if made and (sampling.by != "class" or sampling.minority_fraction > 0):
+        raise ValueError(
+            "sampling: images that are made show every label; leave sampling.by and minority_fraction out"
+        )
 
 
 class AugmentationPlan(Strict):
