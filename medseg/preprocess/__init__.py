@@ -8,12 +8,13 @@ scan is never rotated, only permuted, flipped and rescaled.
 from __future__ import annotations
 
 from medseg.preprocess.crop import cropped, foreground_box
-from medseg.preprocess.grid import network_geometry
+from medseg.preprocess.grid import WORLD_AXES, network_geometry
 from medseg.preprocess.patches import Patches
 from medseg.preprocess.prepare import Prepared, prepare, prepare_labels, restore
 from medseg.preprocess.resample import AxisTable, axis_tables, resample, resample_classes, take_along
 
 __all__ = [
+    "WORLD_AXES",
     "AxisTable",
     "Patches",
     "Prepared",

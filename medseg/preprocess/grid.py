@@ -11,7 +11,9 @@ from medseg.plans import GridPlan
 # grid stays the scan's own, so nothing moves; the network sees a thousandth more or less of it.
 _SAME_SPACING = 1e-3
 # World axes (0 R, 1 A, 2 S) of a slice's own two axes, then of the axis across the slices.
-_WORLD_AXES = {None: (0, 1, 2), "axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
+WORLD_AXES: dict[str | None, tuple[int, int, int]] = {
+    None: (0, 1, 2), "axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0),
+}  # fmt: skip
 
 
 def network_geometry(native: Geometry, grid: GridPlan) -> Geometry:
@@ -25,7 +27,7 @@ def network_geometry(native: Geometry, grid: GridPlan) -> Geometry:
     """
     oriented = native
     if grid.orientation is not None and not native.is_2d:
-        axes, flipped = _to_ras(native, _WORLD_AXES[grid.slice_axis])
+        axes, flipped = _to_ras(native, WORLD_AXES[grid.slice_axis])
         oriented = native.permuted(axes, flipped)
     if grid.spacing_mm is None or not native.spacing_known:
         return oriented

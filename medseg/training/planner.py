@@ -8,14 +8,18 @@ intensities and everything else normalised per scan.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from medseg.labels import LabelSet
 from medseg.plans import ChannelPlan, ChannelStatistics, Fingerprint, SynthesisPlan, labels_as_specs
+from medseg.preprocess import WORLD_AXES
 
 PerStage = tuple[tuple[int, ...], ...]
+SliceAxis = Literal["axial", "coronal", "sagittal"]
+# Slices that are cut across R, A, S.
+_ACROSS: tuple[SliceAxis, ...] = ("sagittal", "coronal", "axial")
 
 _MIN_EDGE = 4
 _MIN_STAGES, _MAX_STAGES = 3, 6
@@ -26,13 +30,27 @@ _BYTES_PER_VOXEL_FEATURE = 34 * 4
 
 
 def propose(
-    fingerprint: Fingerprint, labels: LabelSet, name: str, *, memory_bytes: int, on_gpu: bool
+    fingerprint: Fingerprint,
+    labels: LabelSet,
+    name: str,
+    *,
+    memory_bytes: int,
+    on_gpu: bool,
+    slice_axis: SliceAxis | None = None,
 ) -> dict[str, Any]:
-    """Plain values of a plan for a dataset, ready for a recipe and overrides to be laid over them."""
-    dimensions = fingerprint.dimensions
-    spacing = _target_spacing(fingerprint)
-    shape = _shape_on_grid(fingerprint, spacing)[:dimensions]
-    axis_spacing = (spacing or fingerprint.spacing_median)[:dimensions]
+    """Plain values of a plan for a dataset, ready for a recipe and overrides to be laid over them.
+
+    With ``slice_axis``, of a 2D model for volumes, which it sees slice by slice: see `slicing`.
+    """
+    dimensions: Literal[2, 3] = fingerprint.dimensions if slice_axis is None else 2
+    pictures = fingerprint.dimensions == 2
+    order = WORLD_AXES[slice_axis]
+    target = _target_spacing(fingerprint)
+    spacing = None if target is None else tuple(target[axis] for axis in order)
+    on_grid = _shape_on_grid(fingerprint, target)
+    shape = tuple(on_grid[axis] for axis in order)[:dimensions]
+    axis_spacing = (spacing or tuple(fingerprint.spacing_median[axis] for axis in order))[:dimensions]
+    flips = flip_axes(labels, dimensions) if slice_axis is None else slice_flip_axes(labels, slice_axis)
     features_start = 32 if on_gpu else 16
     largest = _largest_patch_voxels(dimensions, features_start, memory_bytes, on_gpu)
     patch, strides, kernels = plan_patch(shape, axis_spacing, largest)
@@ -43,7 +61,11 @@ def propose(
         "channels": [_channel(c).model_dump() for c in fingerprint.channels],
         "labels": [spec.model_dump() for spec in labels_as_specs(labels)],
         "background": labels.background,
-        "grid": {"orientation": "RAS" if dimensions == 3 else None, "spacing_mm": spacing},
+        "grid": {
+            "orientation": None if pictures else "RAS",
+            "spacing_mm": spacing,
+            "slice_axis": slice_axis,
+        },
         "patch": patch,
         "network": {
             "name": "unet",
@@ -54,10 +76,10 @@ def propose(
         },
         "sampling": {"batch_size": _batch_size(fingerprint, patch, features_start, memory_bytes)},
         "augmentation": {
-            "rotation_degrees": _rotations(axis_spacing, labels),
-            "flip_axes": flip_axes(labels, dimensions),
+            "rotation_degrees": _rotations(axis_spacing, labels, pictures),
+            "flip_axes": flips,
         },
-        "inference": {"mirror_axes": flip_axes(labels, dimensions)},
+        "inference": {"mirror_axes": flips},
         "fingerprint": fingerprint.model_dump(),
     }
 
@@ -93,6 +115,34 @@ def flip_axes(labels: LabelSet, dimensions: Literal[2, 3]) -> list[int]:
     if dimensions == 2:
         return [] if lateral else [0, 1]
     return [] if labels.one_sided_ids else [0]
+
+
+def slicing(fingerprint: Fingerprint, asked: dict[str, Any]) -> SliceAxis | None:
+    """How a 2D model slices volumes, where one is asked for; None for pictures and 3D models.
+
+    Parameters
+    ----------
+    fingerprint
+        Of the dataset.
+    asked
+        What recipe and overrides say, not checked yet: ``dimensions``, ``grid.slice_axis``. Without the
+    latter slices are taken as they were acquired: across the axis of the largest median spacing, or
+        axial where no spacing is a tenth larger than that of axial slices.
+    """
+    if fingerprint.dimensions == 2 or asked.get("dimensions") != 2:
+        return None
+    grid = asked.get("grid")
+    if isinstance(grid, dict) and "slice_axis" in grid:
+        named = [axis for axis in get_args(SliceAxis) if axis == grid["slice_axis"]]
+        return named[0] if named else "axial"  # whatever else was asked for is laid over it, and checked
+    spacing = fingerprint.spacing_median
+    thickest = int(np.argmax(spacing))
+    return "axial" if spacing[thickest] <= 1.1 * spacing[2] else _ACROSS[thickest]
+
+
+def slice_flip_axes(labels: LabelSet, slice_axis: SliceAxis) -> list[int]:
+    """Axes of a slice that augmentation may flip: left to right, as in 3D, where a slice has these."""
+    return [] if slice_axis == "sagittal" else flip_axes(labels, 3)
 
 
 def plan_patch(
@@ -169,7 +219,7 @@ def _batch_size(fingerprint: Fingerprint, patch: tuple[int, ...], features: int,
     fits = memory_bytes // (voxels * features * _BYTES_PER_VOXEL_FEATURE)
     # nnU-Net's rule: one batch shows at most a twentieth of the dataset.
     share = fingerprint.cases * int(np.prod(fingerprint.shape_median)) // (20 * voxels)
-    most = 12 if fingerprint.dimensions == 2 else 4
+    most = 12 if len(patch) == 2 else 4
     return int(max(2, min(fits, share, most)))
 
 
@@ -187,13 +237,13 @@ def _channel(statistics: ChannelStatistics) -> ChannelPlan:
     return ChannelPlan(**facts, normalisation="zscore")
 
 
-def _rotations(spacing: tuple[float, ...], labels: LabelSet) -> tuple[float, ...]:
+def _rotations(spacing: tuple[float, ...], labels: LabelSet, pictures: bool) -> tuple[float, ...]:
     """Thick slices are turned in their plane only: a turn across them would invent anatomy.
 
     Pictures are turned any way round, unless a label names a side: half a turn would swap the sides.
     """
     if len(spacing) == 2:
-        return (15.0,) if labels.mirrored_ids or labels.one_sided_ids else (180.0,)
+        return (180.0,) if pictures and not (labels.mirrored_ids or labels.one_sided_ids) else (15.0,)
     thick = [s > 3 * min(spacing) for s in spacing]
     if not any(thick):
         return (15.0, 15.0, 15.0)

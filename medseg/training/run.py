@@ -28,6 +28,7 @@ from medseg.io import files
 from medseg.models import ModelBundle
 from medseg.networks import build_network, load_tensors
 from medseg.plans import Plan, read_plan
+from medseg.preprocess import WORLD_AXES
 from medseg.training.cache import build_cache, made_cases
 from medseg.training.checkpoints import BEST, LAST, load_checkpoint
 from medseg.training.devices import Device, choose_device
@@ -38,7 +39,7 @@ from medseg.training.fit import FitSettings, OnStatus, Status, evaluating, fit, 
 from medseg.training.label_maps import fingerprint_of_maps, made_from_maps, synthesis_of
 from medseg.training.logs import STEPS, read_rows
 from medseg.training.pictures import draw_pictures
-from medseg.training.planner import propose, propose_synthesis
+from medseg.training.planner import propose, propose_synthesis, slicing
 from medseg.training.recipes import merged, parse_overrides, read_recipe
 from medseg.training.splits import Fold, Split, set_aside, split
 from medseg.training.validation import CaseScore
@@ -246,7 +247,12 @@ def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Pr
     describe = fingerprint_of_maps if from_maps else take_fingerprint
     fingerprint, labels = describe(dataset, kept, progress)
     proposed = propose(
-        fingerprint, labels, dataset.name, memory_bytes=device.memory_bytes, on_gpu=device.kind == "cuda"
+        fingerprint,
+        labels,
+        dataset.name,
+        memory_bytes=device.memory_bytes,
+        on_gpu=device.kind == "cuda",
+        slice_axis=slicing(fingerprint, layers),
     )
     if from_maps:
         proposed = merged(proposed, propose_synthesis(proposed, labels, synthesis_of(dataset)))
@@ -398,7 +404,9 @@ def _scoring_seconds(the_plan: Plan, target: Device, parts: Split) -> float:
     forward(patch)
     each = time.monotonic() - started
     size = (*the_plan.patch, 1) if the_plan.dimensions == 2 else the_plan.patch
-    shape = the_plan.fingerprint.shape_median if the_plan.fingerprint is not None else size
+    seen, shape = the_plan.fingerprint, size
+    if seen is not None:
+        shape = tuple(seen.shape_median[axis] for axis in WORLD_AXES[the_plan.grid.slice_axis])
     padded = tuple(max(n, p) for n, p in zip(shape, size, strict=True))
     windows = len(window_starts(padded, size, the_plan.inference.overlap))
     return 1.5 * cases * windows * each
