@@ -116,9 +116,7 @@ class Plan(Strict):
             if unknown:
                 raise ValueError(f"region {region.name!r}: labels {unknown} are not among {sorted(ids)}")
         check_ignore_label(self.ignore_label, self.label_set)
-        check_sampling(
-            self.sampling, counted=self.fingerprint is not None, made=self.synthesis is not None
-        )
+        check_sampling(self.sampling, counted=self.fingerprint is not None, made=self.synthesis is not None)
         check_loss(self.loss, paired_sides=net.paired_sides, counted=self.fingerprint is not None)
         for total in self.totals:
             if unknown := sorted(set(total.labels) - ids):
