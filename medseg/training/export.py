@@ -19,7 +19,7 @@ from medseg.quality import fit_scope
 from medseg.training.onnx_export import onnx_builder
 from medseg.training.scans import scan_of
 from medseg.training.splits import Split
-from medseg.training.validation import CaseScore, label_means, mean_of, score_native
+from medseg.training.validation import CaseScore, SegmentedCase, label_means, mean_of, segment_case
 
 Progress = Callable[[str, int, int], None]
 
@@ -66,12 +66,20 @@ def half_precision(module: nn.Module) -> dict[str, Any]:
 
 
 def score_all(
-    cases: Sequence[Case], plan: Plan, forward: Forward, stage: str, progress: Progress | None = None
+    cases: Sequence[Case],
+    plan: Plan,
+    forward: Forward,
+    stage: str,
+    progress: Progress | None = None,
+    look: Callable[[SegmentedCase], None] | None = None,
 ) -> list[CaseScore]:
-    """Score every case on its own grid, from its files."""
+    """Score every case on its own grid, from its files; ``look`` sees each before the next one is read."""
     scores = []
     for number, case in enumerate(cases):
-        scores.append(score_native(case, plan, forward)[0])
+        segmented = segment_case(case, plan, forward)
+        if look is not None:
+            look(segmented)
+        scores.append(segmented.score)
         if progress is not None:
             progress(stage, number + 1, len(cases))
     return scores

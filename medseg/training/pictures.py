@@ -14,10 +14,8 @@ from medseg.report.overlays import overlays_png
 from medseg.training.devices import Device
 from medseg.training.fit import evaluating, forward_of
 from medseg.training.logs import SCORES, STEPS, read_rows
-from medseg.training.scans import scan_of
 from medseg.training.splits import Split
-from medseg.training.validation import CaseScore, score_native
-from medseg.volume import LabelMap
+from medseg.training.validation import CaseScore, segment_case
 
 
 def draw_pictures(
@@ -34,10 +32,8 @@ def draw_pictures(
     pictures = []
     with evaluating(module):
         for case in chosen:
-            volume, reference = scan_of(case, plan)
-            predicted = score_native(case, plan, forward)[1]
-            found = LabelMap(predicted, volume.geometry, plan.label_set)
-            pictures.append((case.id, volume, reference, found))
+            found = segment_case(case, plan, forward)
+            pictures.append((case.id, found.volume, found.reference, found.predicted))
     drawable = [one for one in pictures if one[2].data.any() or one[3].data.any()]
     if drawable:
         overlays_png(drawable, run / name)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medseg.datasets import Case
 from medseg.evaluation.metrics import dice_per_label
@@ -16,6 +15,7 @@ from medseg.plans import Plan
 from medseg.preprocess import cropped, foreground_box, prepare, restore
 from medseg.training.cache import CachedCase
 from medseg.training.scans import scan_of
+from medseg.volume import LabelMap, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,27 @@ def score_cached(case: CachedCase, plan: Plan, forward: Forward) -> CaseScore:
     return CaseScore(case.id, {plan.class_ids[index]: value for index, value in by_class.items()})
 
 
-def score_native(case: Case, plan: Plan, forward: Forward) -> tuple[CaseScore, NDArray[np.uint16]]:
-    """Dice on the scan's own grid against the label file as it is, and the predicted ids (I, J, K)."""
+@dataclass(frozen=True, slots=True)
+class SegmentedCase:
+    """A case as the network segments it, beside what its label file says, all on the scan's own grid."""
+
+    score: CaseScore
+    volume: Volume
+    reference: LabelMap
+    predicted: LabelMap
+
+
+def segment_case(case: Case, plan: Plan, forward: Forward) -> SegmentedCase:
+    """Segment a case as inference does, and score it by Dice against the label file as it is."""
     volume, reference = scan_of(case, plan)
     box = foreground_box(volume, [plan])
     prepared = prepare(cropped(volume, box), plan)
     logits = restore(predict_logits(prepared.data, plan, forward), prepared.geometry, prepared.native)
     predicted = np.zeros(volume.geometry.shape, np.uint16)
     predicted[... if box is None else box] = np.array(plan.class_ids, np.uint16)[logits.argmax(0)]
-    return CaseScore(case.id, dice_per_label(predicted, reference.data, plan.label_set.ids)), predicted
+    score = CaseScore(case.id, dice_per_label(predicted, reference.data, plan.label_set.ids))
+    found = LabelMap(predicted, volume.geometry, plan.label_set)
+    return SegmentedCase(score, volume, reference, found)
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:

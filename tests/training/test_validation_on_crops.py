@@ -12,7 +12,7 @@ from medseg.inference import Member, segment
 from medseg.plans import CropRule, InferencePlan
 from medseg.datasets import Case
 from medseg.training.scans import scan_of
-from medseg.training.validation import score_native
+from medseg.training.validation import segment_case
 from tests.inference.toy_networks import Toy
 from tests.threshold_model import threshold_plan
 
@@ -35,7 +35,8 @@ def test_a_scans_score_is_that_of_what_inference_gives(
     plan = plan.model_copy(update={"inference": InferencePlan(crop=crop)})
     toy = Toy("noise", 3, 1, (16, 12, 8))
     case = Case("case", (tmp_path / "image.nii.gz",), tmp_path / "truth.nii.gz")
-    score, predicted = score_native(case, plan, toy)
+    segmented = segment_case(case, plan, toy)
+    score, predicted = segmented.score, segmented.predicted.data
     found = segment(scan_of(case, plan)[0], [Member(plan, toy)])
     assert (found.crop is None) == (crop is None)
     assert (predicted != found.ids).mean() < 1e-4  # where two classes are all but equal
