@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import add
 from pathlib import Path
 
-import numpy as np
-
-from medseg.errors import InputRefused, NotFound, UsageError
+from medseg.errors import NotFound, UsageError
 from medseg.io import read
 from medseg.io.files import extension, is_dicom_file, stem
 from medseg.pipeline.options import InferOptions
 from medseg.plans import Plan, dashed
+from medseg.preprocess import stack_channels
 from medseg.volume import Volume
 
 FORMATS = ("nii.gz", "nii", "nrrd", "seg.nrrd")
@@ -138,28 +135,15 @@ def plan_masks(outputs: Outputs, plan: Plan, inputs: Collection[Path]) -> list[P
 
 
 def read_case(case: Case, options: InferOptions) -> Volume:
-    """The scan of a case: its channels stacked in the order given, on one grid.
+    """The scan of a case: its channels stacked in the order given, on the first one's grid.
 
     Raises
     ------
     InputRefused
-        As `medseg.read`; ``grid-differs`` if the channels do not share one grid.
+        As `medseg.read` and `medseg.preprocess.stack_channels`.
     """
     volumes = [read(path, series=options.series, allow=options.allow) for _, path in case.channels]
-    first = volumes[0]
-    if len(volumes) == 1:
-        return first
-    for (name, path), volume in zip(case.channels[1:], volumes[1:], strict=True):
-        if not volume.geometry.same_grid(first.geometry):
-            raise InputRefused(
-                f"{path.name}: channel {name!r} has {_grid(volume)}, channel {case.names[0]!r} "
-                f"{_grid(first)}: channels must share one grid, resample one to the other first",
-                code="grid-differs",
-                path=path,
-            )
-    source = replace(first.source, paths=tuple(path for volume in volumes for path in volume.source.paths))
-    verdict = reduce(add, (volume.verdict for volume in volumes))
-    return Volume(np.concatenate([volume.data for volume in volumes]), first.geometry, source, verdict)
+    return stack_channels(volumes, [name for name, _ in case.channels])
 
 
 def in_plan_order(volume: Volume, names: Sequence[str], plan: Plan) -> Volume:
@@ -174,8 +158,11 @@ def in_plan_order(volume: Volume, names: Sequence[str], plan: Plan) -> Volume:
     if not names:
         return volume
     if sorted(names) != sorted(wanted):
+        missing = [f"add {name}=PATH" for name in wanted if name not in names]
+        unknown = [f"leave out {name}" for name in names if name not in wanted]
         raise UsageError(
-            f"--case gives channels {', '.join(names)}; model {plan.name!r} needs {', '.join(wanted)}"
+            f"--case gives channels {', '.join(names)}; model {plan.name!r} needs {', '.join(wanted)}: "
+            f"{', '.join(missing + unknown)}"
         )
     return replace(volume, data=volume.data[[list(names).index(name) for name in wanted]])
 
@@ -265,9 +252,3 @@ def _is_dicom(path: Path) -> bool:
 
 def _series_folder(path: Path) -> Path:
     return (path if path.is_dir() else path.parent).resolve()
-
-
-def _grid(volume: Volume) -> str:
-    geometry = volume.geometry
-    size = "x".join(map(str, geometry.shape))
-    return f"{size} voxels of {' x '.join(f'{s:.4g}' for s in geometry.spacing)} mm"

@@ -7,6 +7,7 @@ scan is never rotated, only permuted, flipped and rescaled.
 
 from __future__ import annotations
 
+from medseg.preprocess.channels import stack_channels
 from medseg.preprocess.crop import cropped, foreground_box
 from medseg.preprocess.grid import WORLD_AXES, network_geometry
 from medseg.preprocess.patches import Patches
@@ -27,5 +28,6 @@ __all__ = [
     "resample",
     "resample_classes",
     "restore",
+    "stack_channels",
     "take_along",
 ]

@@ -14,43 +14,44 @@ from medseg.geometry import Geometry
 from medseg.io import read, read_labels
 from medseg.labels import LabelSet
 from medseg.plans import ChannelStatistics, Fingerprint, GridPlan
-from medseg.preprocess import network_geometry
-from medseg.volume import LabelMap, Source, Volume, present_ids
+from medseg.preprocess import network_geometry, stack_channels
+from medseg.volume import LabelMap, Volume, present_ids
 
 Progress = Callable[[str, int, int], None]
 _SAMPLES_PER_CASE = 10_000
 
 
 def read_case(case: Case, labels: LabelSet | None = None) -> tuple[Volume, LabelMap]:
-    """A case's channels as one Volume, and its label map on the same grid.
+    """A case's channels as one Volume on the first one's grid, and its label map on that grid too.
 
     Raises
     ------
     InputRefused
-        ``grid-differs`` if a channel or the label lies on another grid than the first channel.
+        As `medseg.preprocess.stack_channels`; ``grid-differs`` if the label lies on another grid than the
+        first channel; ``palette`` if a picture's pixels are numbers of colours.
     """
     volumes = [read(path) for path in case.images]
-    label_map = read_labels(case.label, labels=labels)
-    first = volumes[0].geometry
-    others: list[tuple[str, Geometry]] = [
-        (p.name, v.geometry) for p, v in zip(case.images, volumes, strict=True)
-    ]
-    for name, geometry in (*others[1:], (case.label.name, label_map.geometry)):
-        if not first.same_grid(geometry):
+    for path, volume in zip(case.images, volumes, strict=True):
+        if "palette" in volume.verdict.codes:
             raise InputRefused(
-                f"case {case.id!r}: {name} lies on another grid ({_words(geometry)}) than "
-                f"{case.images[0].name} ({_words(first)}): resample it onto the image's grid",
-                code="grid-differs",
-                path=case.label,
+                f"case {case.id!r}: {path.name} has a palette, so that its pixels are numbers of colours, "
+                "not intensities: save it as RGB or grey",
+                code="palette",
+                path=path,
             )
-    if len(volumes) == 1:
-        return volumes[0], label_map
-    # Channels of one grid become one Volume; the first file's facts stand for the case.
-    data = np.concatenate([volume.data.astype(np.float32) for volume in volumes])
-    source = Source(
-        case.images, volumes[0].source.format, volumes[0].source.modality, volumes[0].source.header
-    )
-    return Volume(data, first, source), label_map
+    try:
+        volume = stack_channels(volumes, [path.name for path in case.images])
+    except InputRefused as error:
+        raise InputRefused(f"case {case.id!r}: {error}", code=error.code, path=case.label) from error
+    label_map = read_labels(case.label, labels=labels)
+    if not volume.geometry.same_grid(label_map.geometry):
+        raise InputRefused(
+            f"case {case.id!r}: {case.label.name} lies on another grid ({_words(label_map.geometry)}) than "
+            f"{case.images[0].name} ({_words(volume.geometry)}): resample it onto the image's grid",
+            code="grid-differs",
+            path=case.label,
+        )
+    return volume, label_map
 
 
 def take_fingerprint(

@@ -59,14 +59,38 @@ class TestChannels:
         in_memory = infer({"flair": tmp_path / "b.nii.gz", "t1": tmp_path / "a.nii.gz"}, model)
         np.testing.assert_array_equal(in_memory.labels.data, IDS[expected_classes(flair)])
 
-    def test_channels_on_two_grids_are_refused(self, tmp_path: Path, model: ModelBundle) -> None:
+    def test_a_channel_on_another_grid_is_brought_onto_the_first_ones_and_named(
+        self, tmp_path: Path, model: ModelBundle
+    ) -> None:
+        save_scan(tmp_path / "a.nii.gz", seed=1)
+        flair = save_scan(tmp_path / "b.nii.gz", seed=2)
+        turned = nibabel.as_closest_canonical(nibabel.load(tmp_path / "b.nii.gz"))
+        other = nibabel.orientations.axcodes2ornt(("P", "I", "R"))
+        nibabel.save(turned.as_reoriented(other), tmp_path / "turned.nii.gz")  # the same voxels, stored anew
+        case = {"t1": tmp_path / "a.nii.gz", "flair": tmp_path / "turned.nii.gz"}
+        (found,) = infer_files(model=model, case=case).cases
+        assert (found["verdict"], [r["code"] for r in found["reasons"]]) == (
+            "repaired",
+            ["channel-resampled"],
+        )
+        assert "'flair'" in found["reasons"][0]["message"]
+        written = nibabel.load(tmp_path / "a_seg.nii.gz")
+        np.testing.assert_array_equal(written.affine, nibabel.load(tmp_path / "a.nii.gz").affine)
+        differ = np.asanyarray(written.dataobj) != IDS[expected_classes(flair)]
+        assert differ.mean() < 1e-3  # interpolation at whole numbers, to rounding
+
+    def test_a_channel_that_shows_too_little_of_the_first_one_is_refused(
+        self, tmp_path: Path, model: ModelBundle
+    ) -> None:
         save_scan(tmp_path / "a.nii.gz")
-        save_scan(tmp_path / "b.nii.gz", shape=(21, 17, 8))
+        save_scan(tmp_path / "b.nii.gz", shape=(21, 17, 4))
         report = infer_files(model=model, case={"t1": tmp_path / "a.nii.gz", "flair": tmp_path / "b.nii.gz"})
         (reason,) = report.cases[0]["reasons"]
-        assert reason["code"] == "grid-differs"
-        assert "21x17x8" in reason["message"]
+        assert reason["code"] == "channel-field-of-view"
+        assert "44%" in reason["message"]
+        assert "21x17x4" in reason["message"]
         assert "21x17x9" in reason["message"]
+        assert "smallest field of view first" in reason["message"]
 
     @pytest.mark.parametrize("case", ["t1=", "t1", "t1=a.nii.gz,t1=b.nii.gz", ""])
     def test_a_case_that_does_not_parse_says_how_it_should_read(self, case: str, model: ModelBundle) -> None:
@@ -75,7 +99,7 @@ class TestChannels:
 
     def test_channels_the_model_does_not_know_are_refused(self, tmp_path: Path, model: ModelBundle) -> None:
         save_scan(tmp_path / "a.nii.gz")
-        with pytest.raises(UsageError, match="needs flair, t1"):
+        with pytest.raises(UsageError, match="needs flair, t1: add flair=PATH, leave out t2"):
             infer_files(model=model, case={"t1": tmp_path / "a.nii.gz", "t2": tmp_path / "a.nii.gz"})
 
 
