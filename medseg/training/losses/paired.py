@@ -1,61 +1,19 @@
-"""Losses, by the plan's name, with deep supervision."""
+"""The loss of networks with paired sides: of one channel per structure, and one for the side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from monai.losses import DiceCELoss
 from torch import Tensor
 from torch.nn import functional
 
 from medseg.networks.sides import PairedSides
 from medseg.plans import LossPlan, Plan
+from medseg.training.losses.protocol import Loss
 
 _SMOOTH = 1e-5
 
-Loss = Callable[[Tensor | list[Tensor], Tensor], Tensor]
 
-
-def build_loss(plan: Plan) -> Loss:
-    """The loss of a plan's network, with deep supervision: of one channel per class, or of paired sides."""
-    return _paired_loss(plan) if plan.network.paired_sides else _plain_loss(plan.loss)
-
-
-def _plain_loss(plan: LossPlan) -> Loss:
-    """A function of logits (one tensor, or one per resolution, finest first) and class indices (B, *patch).
-
-    Under deep supervision the n-th head weighs 2**-n, weights summing to one, against the label reduced
-    to its resolution by the nearest voxel (Lee et al., AISTATS 2015; nnU-Net's weights).
-    """
-    # Soft Dice over the whole batch, foreground only, plus cross-entropy (Isensee et al., 2021).
-    single = DiceCELoss(
-        include_background=False,
-        to_onehot_y=True,
-        softmax=True,
-        batch=True,
-        lambda_dice=plan.dice_weight,
-        lambda_ce=plan.ce_weight,
-        label_smoothing=plan.label_smoothing,
-    )
-
-    def loss(logits: Tensor | list[Tensor], classes: Tensor) -> Tensor:
-        heads = logits if isinstance(logits, list) else [logits]
-        weights = [2.0**-n for n in range(len(heads))]
-        target = classes[:, None]
-        total = torch.zeros((), device=classes.device)
-        for weight, head in zip(weights, heads, strict=True):
-            size = head.shape[2:]
-            here = target
-            if target.shape[2:] != size:
-                here = functional.interpolate(target.float(), size=size, mode="nearest-exact").long()
-            total = total + weight / sum(weights) * single(head.float(), here)
-        return total
-
-    return loss
-
-
-def _paired_loss(plan: Plan) -> Loss:
+def paired_loss(plan: Plan) -> Loss:
     """Soft Dice and cross-entropy of merged structures, and cross-entropy of the side where there is one.
 
     A head at lower resolution is compared with the shares of its voxel that each class takes, not with one
@@ -65,7 +23,11 @@ def _paired_loss(plan: Plan) -> Loss:
     sides = PairedSides.of(plan)
     merged, side, count = sides.merged, sides.side, sides.channels - 1
 
-    def loss(logits: Tensor | list[Tensor], classes: Tensor) -> Tensor:
+    def loss(
+        logits: Tensor | list[Tensor],
+        classes: Tensor,
+        fraction: float = 1.0,  # noqa: ARG001 - the same all along
+    ) -> Tensor:
         heads = logits if isinstance(logits, list) else [logits]
         # Channels last, as convolutions on a GPU give them: (B, *size, M).
         structures = torch.arange(count, device=classes.device)
