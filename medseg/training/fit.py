@@ -112,7 +112,7 @@ def fit(
             images, classes = batches.batch(step, fraction)
             images = images.contiguous(memory_format=layout)
             coarse = {"finest": 1} if fraction < plan.schedule.coarse_until else {}
-            loss = loss_of(model(images, **coarse), classes)
+            loss = loss_of(model(images, **coarse), classes, fraction)
             fabric.backward(loss)
             fabric.clip_gradients(
                 model, optimiser, max_norm=plan.optimiser.gradient_clip, error_if_nonfinite=False
