@@ -115,7 +115,7 @@ def _steps(progress: Progress) -> Callable[[Status], None]:
 
 
 def _document(result: TrainResult) -> dict[str, Any]:
-    names = {label.id: label.name for label in result.plan.label_set}
+    names = result.plan.scored
     return {
         "format_version": 1,
         "run": str(result.run),

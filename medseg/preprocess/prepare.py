@@ -79,27 +79,28 @@ def prepare(volume: Volume, plan: Plan) -> Prepared:
 def prepare_labels(labels: LabelMap, plan: Plan) -> NDArray[np.uint8]:
     """Class indices (x, y, z) on the network's grid; index n stands for ``plan.class_ids[n]``.
 
+    Voxels that nobody judged, those of the plan's ``ignore_label``, have its ``ignore_class``.
+
     Raises
     ------
     InputRefused
         ``unknown-label`` if the map holds an id that the plan does not know.
     """
-    if len(plan.class_ids) > 256:
-        raise InputRefused(
-            f"{len(plan.class_ids)} classes: at most 256 are supported", code="too-many-labels"
-        )
-    lookup = np.full(int(max(labels.data.max(initial=0), *plan.class_ids)) + 1, -1, np.int32)
-    lookup[list(plan.class_ids)] = np.arange(len(plan.class_ids))
+    ids = plan.class_ids if plan.ignore_label is None else (*plan.class_ids, plan.ignore_label)
+    if len(ids) > 256:
+        raise InputRefused(f"{len(ids)} classes: at most 256 are supported", code="too-many-labels")
+    lookup = np.full(int(max(labels.data.max(initial=0), *ids)) + 1, -1, np.int32)
+    lookup[list(ids)] = np.arange(len(ids))
     classes = lookup[labels.data]
     if (classes < 0).any():
         unknown = sorted({int(i) for i in np.unique(labels.data[classes < 0])})
         raise InputRefused(
-            f"label ids {unknown[:10]} are not among the plan's {list(plan.class_ids)}: add them to the "
+            f"label ids {unknown[:10]} are not among the plan's {list(ids)}: add them to the "
             f"dataset's labels, or remove them from the map",
             code="unknown-label",
         )
     target = network_geometry(labels.geometry, plan.grid)
-    return resample_classes(classes.astype(np.uint8), labels.geometry, target, len(plan.class_ids))
+    return resample_classes(classes.astype(np.uint8), labels.geometry, target, len(ids))
 
 
 def restore(array: NDArray[Any], network: Geometry, native: Geometry) -> NDArray[np.float32]:

@@ -31,6 +31,8 @@ class CachedCase:
     """A preprocessed case: ``image`` float32 (C, x, y, z), ``classes`` uint8 (x, y, z), both memory-mapped,
     and for each foreground class that occurs some of its voxels, (n, 3).
 
+    Where nobody judged, ``classes`` hold the plan's ``ignore_class``, which has no locations.
+
     Where the plan makes its images, ``image`` has no channel, ``classes`` are tissues (positions in
     ``plan.synthesis.tissues``), and there are no locations.
     """
@@ -79,7 +81,7 @@ def _arrays(case: Case, plan: Plan) -> tuple[NDArray[np.float32], NDArray[np.uin
     if plan.synthesis is not None:
         tissues = tissue_map(read_labels(case.label), plan)
         return np.zeros((0, *tissues.shape), np.float32), tissues
-    volume, label_map = read_case(case, plan.label_set)
+    volume, label_map = read_case(case, plan.training_labels)
     return prepare(volume, plan).data, prepare_labels(label_map, plan)
 
 
@@ -122,6 +124,8 @@ def _locations(classes: NDArray[np.uint8], count: int) -> dict[int, NDArray[np.i
 def _key(case: Case, plan: Plan) -> str:
     files = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in (*case.images, case.label)]
     shaping = plan.model_dump(mode="json", include={"dimensions", "channels", "labels", "grid"})
+    if plan.ignore_label is not None:
+        shaping["ignore_label"] = plan.ignore_label
     if plan.synthesis is not None:
         shaping["tissues"] = [tissue.value for tissue in plan.synthesis.tissues]
     text = json.dumps([1, files, shaping], sort_keys=True)

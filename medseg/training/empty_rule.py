@@ -116,7 +116,7 @@ def _look(plan: Plan, rule: EmptyRule, cases: Sequence[Case], progress: Progress
     """Every scan on which the rule could skip a window."""
     found = []
     for number, case in enumerate(cases):
-        seen = _look_at(plan, rule, *read_case(case, plan.label_set))
+        seen = _look_at(plan, rule, *read_case(case, plan.training_labels))
         if seen is not None:
             found.append(seen)
         if progress is not None:
@@ -131,7 +131,7 @@ def _look_at(plan: Plan, rule: EmptyRule, volume: Volume, label_map: LabelMap) -
     if any(n < p for n, p in zip(grid.shape, patch, strict=True)) or not high > low:
         return None
     scan = resample(volume.data[rule.channel : rule.channel + 1], volume.geometry, grid)[0]
-    inside = label_map.data > 0
+    inside = (label_map.data > 0) & (label_map.data != (plan.ignore_label or 0))
     # Any share of a labelled voxel counts.
     labelled = resample(inside[None].astype(np.float32), volume.geometry, grid)[0] > 0
     maxima = _window_maxima(scan, patch)

@@ -117,14 +117,14 @@ def export_bundle(
 
 
 def summarise(scores: Sequence[CaseScore], plan: Plan) -> dict[str, Any]:
-    """Number of cases, mean and spread of Dice over all labels and per label."""
+    """Number of cases, mean and spread of Dice over all labels (or regions) and of each."""
     means = [score.mean for score in scores if score.mean is not None]
-    by_label = label_means(scores, plan.label_set.ids)
+    by_label = label_means(scores, tuple(plan.scored))
     return {
         "cases": len(scores),
         "mean_dice": _rounded(mean_of(means)),
         "std_dice": _rounded(float(np.std(means, ddof=1)) if len(means) > 1 else None),
-        "dice": {plan.label_set[i].name: _rounded(value) for i, value in by_label.items()},
+        "dice": {plan.scored[i]: _rounded(value) for i, value in by_label.items()},
     }
 
 
@@ -133,6 +133,10 @@ def model_card(plan: Plan, training: dict[str, Any], scores: dict[str, Any]) -> 
     lines = [f"# {plan.name}", "", plan.card.description or "No description was given.", "", "## Labels", ""]
     lines += ["| id | name |", "| --- | --- |", f"| 0 | {plan.background} |"]
     lines += [f"| {label.id} | {label.name} |" for label in plan.label_set]
+    if plan.regions:
+        lines += ["", "## Regions", "", "What the network finds; each is painted over those before it.", ""]
+        lines += ["| region | labels | painted as |", "| --- | --- | --- |"]
+        lines += [f"| {r.name} | {', '.join(map(str, r.labels))} | {r.paints} |" for r in plan.regions]
     lines += ["", "## Data", "", plan.card.data or f"Dataset `{training['dataset']}`.", ""]
     lines += [
         f"Trained on {training['cases_trained_on']} cases (fold {training['fold']}), "

@@ -132,7 +132,7 @@ def fit(
                 with average.applied(), evaluating(model):
                     per_label = _validate(fabric, plan, validation, forward_of(model, fabric.device))
                 mean = mean_of(list(per_label.values()))
-                dice = {plan.label_set[i].name: value for i, value in per_label.items()}
+                dice = {plan.scored[i]: value for i, value in per_label.items()}
                 if log is not None:
                     log.scores(step - 1, mean, list(per_label.values()))
                 if mean is not None and mean > best:
@@ -238,7 +238,7 @@ def _log(fabric: Fabric, plan: Plan, settings: FitSettings, step: int) -> Iterat
     if not fabric.is_global_zero:
         yield None
         return
-    with RunLog(settings.run, plan.label_set.names, step) as log:
+    with RunLog(settings.run, tuple(plan.scored.values()), step) as log:
         yield log
 
 
@@ -261,8 +261,8 @@ def _finite(loss: float, step: int) -> float:
 def _validate(
     fabric: Fabric, plan: Plan, cases: Sequence[CachedCase], forward: Forward
 ) -> dict[int, float | None]:
-    """Mean Dice per label; each process scores its share of the cases."""
-    ids = plan.label_set.ids
+    """Mean Dice of all that is scored; each process scores its share of the cases."""
+    ids = tuple(plan.scored)
     scores = [score_cached(case, plan, forward) for case in cases[fabric.global_rank :: fabric.world_size]]
     if fabric.world_size == 1:
         return label_means(scores, ids)

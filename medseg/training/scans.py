@@ -21,5 +21,5 @@ def scan_of(case: Case, plan: Plan) -> tuple[Volume, LabelMap]:
         As `medseg.training.fingerprint.read_case`.
     """
     if plan.synthesis is None:
-        return read_case(case, plan.label_set)
+        return read_case(case, plan.training_labels)
     return synthetic_scan(read_labels(case.label), plan, seed=zlib.crc32(case.id.encode()))

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg.datasets import Case
-from medseg.evaluation.metrics import dice_per_label
+from medseg.evaluation.metrics import dice, dice_per_label
+from medseg.inference.finish import ids_of
 from medseg.inference.flips import Forward
 from medseg.inference.sliding import predict_logits
 from medseg.plans import Plan
 from medseg.preprocess import cropped, foreground_box, prepare, restore
 from medseg.training.cache import CachedCase
 from medseg.training.scans import scan_of
-from medseg.volume import LabelMap, Volume
+from medseg.volume import LabelMap, Volume, holds_any
 
 
 @dataclass(frozen=True, slots=True)
 class CaseScore:
-    """Dice per label id of one case; None where neither map has the label."""
+    """Dice of one case by label id, or by number of region (the plan's ``scored``).
+
+    None where a label or region is neither found nor there.
+    """
 
     case: str
     dice: dict[int, float | None]
@@ -33,9 +39,9 @@ class CaseScore:
 
 def score_cached(case: CachedCase, plan: Plan, forward: Forward) -> CaseScore:
     """Dice on the network's grid, where validation while training happens."""
-    predicted = predict_logits(np.asarray(case.image), plan, forward).argmax(0)
-    by_class = dice_per_label(predicted, np.asarray(case.classes), range(1, len(plan.class_ids)))
-    return CaseScore(case.id, {plan.class_ids[index]: value for index, value in by_class.items()})
+    logits = predict_logits(np.asarray(case.image), plan, forward)
+    ids = np.array([*plan.class_ids, plan.ignore_label or 0], np.uint16)[case.classes]
+    return CaseScore(case.id, _dice(logits, ids_of(logits, plan, 0.0), ids, plan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +55,49 @@ class SegmentedCase:
 
 
 def segment_case(case: Case, plan: Plan, forward: Forward) -> SegmentedCase:
-    """Segment a case as inference does, and score it by Dice against the label file as it is."""
+    """Segment a case as inference does, and score it by Dice against the label file as it is.
+
+    ``reference`` holds the ignore label where nobody judged; those voxels are in no score.
+    """
     volume, reference = scan_of(case, plan)
     box = foreground_box(volume, [plan])
     prepared = prepare(cropped(volume, box), plan)
     logits = restore(predict_logits(prepared.data, plan, forward), prepared.geometry, prepared.native)
     predicted = np.zeros(volume.geometry.shape, np.uint16)
-    predicted[... if box is None else box] = np.array(plan.class_ids, np.uint16)[logits.argmax(0)]
-    score = CaseScore(case.id, dice_per_label(predicted, reference.data, plan.label_set.ids))
+    predicted[... if box is None else box] = ids_of(logits, plan, 0.0)
+    score = CaseScore(case.id, _dice(logits, predicted, reference.data, plan, box))
     found = LabelMap(predicted, volume.geometry, plan.label_set)
     return SegmentedCase(score, volume, reference, found)
+
+
+def _dice(
+    logits: NDArray[np.float32],
+    predicted: NDArray[np.uint16],
+    reference: NDArray[Any],
+    plan: Plan,
+    box: tuple[slice, ...] | None = None,
+) -> dict[int, float | None]:
+    """Dice of all that the plan scores, over the voxels that somebody judged.
+
+    Parameters
+    ----------
+    logits
+        float32 (K, ...), of ``box`` where there is one, outside of which nothing was found.
+    predicted, reference
+        Label ids on one grid, in ``reference`` also the ignore label.
+    """
+    known = reference != plan.ignore_label if plan.ignore_label is not None else None
+    if not plan.regions:
+        if known is not None:
+            predicted, reference = predicted[known], reference[known]
+        return dice_per_label(predicted, reference, plan.label_set.ids)
+    scores = {}
+    for number, (region, channel) in enumerate(zip(plan.regions, logits, strict=True), start=1):
+        found = np.zeros(reference.shape, np.bool_)
+        found[... if box is None else box] = channel > 0
+        there = holds_any(reference, region.labels)
+        scores[number] = dice(found, there) if known is None else dice(found[known], there[known])
+    return scores
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
