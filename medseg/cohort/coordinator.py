@@ -58,15 +58,21 @@ class Coordinator:
             came = self.executor.wait(_WAIT_S if self._in_flight else 0)
             self.lock.check()
             alone = len(self._in_flight) == 1
-            results = [one for one in came if isinstance(one, CaseResult)]
+            results: list[CaseResult] = []
             for one in came:
                 if isinstance(one, LostCase):
                     results += self._lost(one.case_id, alone)
+                elif self._lacked_room(one, alone):
+                    self._suspects.append(self._in_flight.pop(one.case_id))
+                else:
+                    results.append(one)
             if results or started:
                 self._enter(results, started)
 
     def _start(self, pending: deque[CaseTask]) -> list[str]:
-        """Give out what the workers can hold. A case that may have killed a worker runs alone."""
+        """Give out what the workers can hold. A case that may have killed a worker, or that found too little
+        memory beside others, runs alone.
+        """
         started: list[CaseTask] = []
         if self._suspects:
             if not self._in_flight:
@@ -78,6 +84,10 @@ class Coordinator:
             self._in_flight[task.case_id] = task
             self.executor.submit(task)
         return [task.case_id for task in started if task.unless_sha256 is None]
+
+    def _lacked_room(self, result: CaseResult, alone: bool) -> bool:
+        """Whether a case may have found too little memory only because of the cases beside it."""
+        return self.executor.crowded and not alone and "out-of-memory" in result.verdict.codes
 
     def _lost(self, case_id: str, alone: bool) -> list[CaseResult]:
         """A case whose worker died: run it alone, to know whether it was the one; give up in the end."""

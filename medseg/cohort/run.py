@@ -22,8 +22,8 @@ from medseg.cohort.table import TABLES_VERSION, write_tables
 from medseg.cohort.work import find_work
 from medseg.cohort.workers import open_executor
 from medseg.cohort.workers.case_worker import model_hash, remove_outputs
+from medseg.cohort.workers.sharing import share_computer
 from medseg.errors import UsageError
-from medseg.inference.backends import usable_processors
 from medseg.models import ModelBundle
 from medseg.pipeline.models import ModelChooser
 from medseg.pipeline.options import InferOptions, Progress, memory_bytes
@@ -75,11 +75,12 @@ def run_cohort(
         Address of a Dask scheduler, ``tcp://host:8786``, whose workers see the same paths. None runs on this
         computer.
     workers
-        Start so many Dask workers on this computer instead. None takes one process, without Dask.
+        Start so many Dask workers on this computer instead. None takes up to four processes, without Dask,
+        between which the processors are shared: one where a GPU computes, or where ``max_memory`` is given.
     allow, strict, backend, device, precision, overlap, tta, skip_empty, threads, max_memory, sums, scratch
         See `medseg.infer`; for each worker. A cohort's numbers must not depend on who computes them:
-        precision is float32 unless told, and threads are as many as the first run of the study had cores, for
-        every worker and every later run (sums round differently with each number of threads).
+        precision is float32 unless told, and threads are as many as a process of the study's first run
+        had, for every worker and every later run (sums round differently with each number of threads).
     pictures
         Make an overlay of each case, for the report.
     check_contents
@@ -136,7 +137,10 @@ def run_cohort(
     folder = _make(StudyFolder(Path(out)))
     wanted = identity(model_hash(chooser), options)
     with StudyLock(folder.lock) as lock, Ledger(folder.ledger, writing=True) as ledger:
-        options = replace(options, threads=threads or ledger.get("threads") or usable_processors())
+        processes, each = share_computer(
+            chooser.named_bundles, options, len(cases.cases), threads or ledger.get("threads")
+        )
+        options = replace(options, threads=each)
         setup = WorkerSetup(
             folder.path.resolve(), _places(chooser, model), model_hash(chooser), options, pictures
         )
@@ -153,7 +157,7 @@ def run_cohort(
             (tell or _say_nothing)(note)
         _report(progress, work.kept, len(cases.cases))
         if work.tasks:
-            with closing(open_executor(setup, scheduler, workers, progress)) as executor:
+            with closing(open_executor(setup, scheduler, workers, processes, progress)) as executor:
                 Coordinator(
                     ledger,
                     lock,

@@ -56,6 +56,7 @@ class InProcess:
     """An executor that does its cases in the process of the test: quicker than a process for each run."""
 
     capacity = 2
+    crowded = False
 
     def __init__(self, setup: WorkerSetup, *_: object) -> None:
         self._worker = CaseWorker(setup)

@@ -21,7 +21,12 @@ from medseg.cohort.ledger import Ledger
 from medseg.cohort.lock import StudyBusy, StudyLock
 from medseg.cohort.manifest import read_manifest
 from medseg.cohort.records import CaseResult, CaseTask, LostCase
+from medseg.cohort.workers import sharing
+from medseg.cohort.workers.sharing import share_computer
 from medseg.cohort.workers.stages import Stage, seldom
+from medseg.models import load_model
+from medseg.pipeline.options import InferOptions
+from medseg.verdict import Verdict
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
 
@@ -30,6 +35,7 @@ class _DeadlyCases:
     """An executor that holds three cases, and whose worker dies with all it holds when one of some runs."""
 
     capacity = 3
+    crowded = False
 
     def __init__(self, deadly: set[str]) -> None:
         self._deadly = deadly
@@ -63,6 +69,74 @@ def test_only_cases_that_kill_their_worker_alone_fail(manifest: Path, tmp_path: 
     dead = ("failed", ("worker-died",))
     assert states == {"c0": ("done", ()), "c1": dead, "c2": ("done", ()), "c3": dead, "c4": ("done", ())}
     assert told[-1] == 5
+
+
+class _NarrowCases:
+    """An executor of three cases at a time, some of which find room only where no other is beside them."""
+
+    capacity = 3
+    crowded = True
+
+    def __init__(self, large: set[str], too_large: set[str]) -> None:
+        self._large, self._too_large = large, too_large
+        self._held: deque[str] = deque()
+
+    def submit(self, task: CaseTask) -> None:
+        self._held.append(task.case_id)
+
+    def wait(self, seconds: float) -> list[CaseResult | LostCase]:
+        if not self._held:
+            return []
+        beside = len(self._held) > 1
+        case = self._held.popleft()
+        if case in self._too_large or (case in self._large and beside):
+            return [CaseResult(case, "failed", Verdict.of("failed", "out-of-memory", "needs more"))]
+        return [CaseResult(case, "done")]
+
+    def close(self) -> None: ...
+
+
+def test_a_case_that_lacks_memory_beside_others_is_tried_alone(manifest: Path, tmp_path: Path) -> None:
+    cases = read_manifest(manifest)
+    folder = StudyFolder(tmp_path)
+    with StudyLock(folder.lock) as lock, Ledger(folder.ledger, writing=True) as ledger:
+        ledger.register(cases, {}, "identity")
+        order = {case.case_id: n for n, case in enumerate(cases.cases)}
+        executor = _NarrowCases({"c0", "c2"}, {"c3"})
+        Coordinator(ledger, lock, folder, executor, "identity", order, lambda finished: None).run(
+            [CaseTask(case.case_id, case.images) for case in cases.cases]
+        )
+        failed = {entry.case_id: entry.verdict.codes for entry in ledger.entries() if entry.state != "done"}
+    assert failed == {"c3": ("out-of-memory",)}
+
+
+@pytest.mark.parametrize(
+    ("processors", "free_gb", "cases", "threads", "max_memory", "expected"),
+    [
+        (2, 24, 100, None, None, (2, 1)),
+        (16, 64, 100, None, None, (4, 4)),
+        (16, 9, 100, None, None, (2, 8)),
+        (16, 1, 100, None, None, (1, 16)),
+        (16, 64, 1, None, None, (1, 16)),
+        (16, 64, 100, None, 10**9, (1, 16)),
+        (16, 64, 100, 8, None, (2, 8)),  # a study that another computer began
+        (2, 24, 100, 16, None, (1, 16)),
+        (1, 24, 100, None, None, (1, 1)),
+    ],
+)
+def test_processors_are_shared_between_as_many_processes_as_have_room(
+    monkeypatch: pytest.MonkeyPatch,
+    processors: int,
+    free_gb: int,
+    cases: int,
+    threads: int | None,
+    max_memory: int | None,
+    expected: tuple[int, int],
+) -> None:
+    monkeypatch.setattr(sharing, "usable_processors", lambda: processors)
+    monkeypatch.setattr(sharing, "available_memory", lambda: free_gb * 10**9)
+    options = InferOptions(device="cpu", max_memory=max_memory)
+    assert share_computer((load_model("hippocampus"),), options, cases, threads) == expected
 
 
 @posix

@@ -1,4 +1,4 @@
-"""Who does the cases: a child process, or Dask workers here or elsewhere."""
+"""Who does the cases: child processes, or Dask workers here or elsewhere."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ __all__ = ["Executor", "open_executor"]
 
 
 def open_executor(
-    setup: WorkerSetup, scheduler: str | None, workers: int | None, progress: Progress | None = None
+    setup: WorkerSetup,
+    scheduler: str | None,
+    workers: int | None,
+    processes: int = 1,
+    progress: Progress | None = None,
 ) -> Executor:
-    """The workers that were asked for: those of a Dask scheduler, Dask workers here, else one process.
+    """The workers that were asked for: those of a Dask scheduler, Dask workers here, else processes.
 
     Parameters
     ----------
@@ -22,9 +26,11 @@ def open_executor(
         What all cases share.
     scheduler, workers
         As in `run_cohort`.
+    processes
+        How many there are without Dask.
     progress
         Called with the stages of the case under way, in the thread that calls `Executor.wait`, which passes
-        its exceptions on. Only by the one process: Dask workers do not tell theirs.
+        its exceptions on. Only without Dask, whose workers do not tell theirs.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def open_executor(
     if workers is not None and workers < 1:
         raise UsageError(f"workers {workers}: expected at least 1")
     if scheduler is None and workers is None:
-        return EmbeddedExecutor(setup, progress)
+        return EmbeddedExecutor(setup, processes, progress)
     from medseg.cohort.workers.dask import DaskExecutor, local_cluster
 
     if scheduler is not None:

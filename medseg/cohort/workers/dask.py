@@ -14,7 +14,7 @@ from typing import Any
 
 from medseg.cohort.records import CaseResult, CaseTask, LostCase, WorkerSetup
 from medseg.cohort.workers.case_worker import CaseWorker
-from medseg.cohort.workers.embedded import worker_environment
+from medseg.cohort.workers.child import worker_environment
 from medseg.errors import MedsegError, MissingExtra, UsageError
 
 try:
@@ -52,6 +52,7 @@ class DaskExecutor:
         start_workers: Callable[[str], AbstractContextManager[None]] | None = None,
     ) -> None:
         self._setup = setup
+        self._ours = start_workers is not None
         self._came: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._futures: dict[str, Any] = {}
         self._resources = {"GPU": 1} if setup.options.device.startswith("cuda") else None
@@ -75,6 +76,11 @@ class DaskExecutor:
         """A case for each thread of each worker, and one more for each worker."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         return sum(worker["nthreads"] + 1 for worker in workers) or 1
+
+    @property
+    def crowded(self) -> bool:
+        """Whether several cases at a time take of the same memory: known only of workers of our own."""
+        return self._ours
 
     def submit(self, task: CaseTask) -> None:
         """Hand a case to the scheduler."""

@@ -14,6 +14,10 @@ class Executor(Protocol):
     def capacity(self) -> int:
         """How many cases it can hold at a time, those included that are read ahead."""
 
+    @property
+    def crowded(self) -> bool:
+        """Whether cases may lack memory only because others are computed beside them on the same computer."""
+
     def submit(self, task: CaseTask) -> None:
         """Begin a case; never waits for it."""
 

@@ -132,6 +132,11 @@ def usable_processors() -> int:
     return count
 
 
+def gpu_is_used(bundle: ModelBundle, backend: str = "auto", device: str = "auto") -> bool:
+    """Whether `open_backend` would take a GPU. Without an NVIDIA driver torch is not imported for it."""
+    return _choose(bundle, backend, device)[1].startswith("cuda")
+
+
 def nvidia_driver_present() -> bool:
     """Whether an NVIDIA driver is loaded. Costs nothing, where asking torch costs its import."""
     if sys.platform == "win32":
