@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medseg.io import files
 from medseg.labels import LabelSet
+from medseg.plans import RegionSpec
 
 LABEL_MAPS = "label-maps"  # the layout whose images are made
 
@@ -28,7 +29,8 @@ class Dataset:
     """A dataset. ``cases`` are sorted by id; ``labels`` is None where no file names them.
 
     ``ignore_label`` is the value of voxels that nobody judged (nnU-Net's label ``ignore``, the void of a
-    benchmark); None where there is none. It is not in ``labels``.
+    benchmark); None where there is none. It is not in ``labels``. ``regions`` are nnU-Net's labels of several
+    ids, which may overlap; empty where there are none.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Dataset:
     labels: LabelSet | None
     cases: tuple[Case, ...]
     ignore_label: int | None = None
+    regions: tuple[RegionSpec, ...] = ()
 
 
 def make_dataset(

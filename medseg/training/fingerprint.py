@@ -13,9 +13,9 @@ from medseg.errors import InputRefused
 from medseg.geometry import Geometry
 from medseg.io import read, read_labels
 from medseg.labels import LabelSet
-from medseg.plans import ChannelStatistics, Fingerprint, GridPlan
+from medseg.plans import ChannelStatistics, Fingerprint, GridPlan, with_ignored
 from medseg.preprocess import network_geometry, stack_channels
-from medseg.volume import LabelMap, Volume, present_ids
+from medseg.volume import LabelMap, Volume, count_ids
 
 Progress = Callable[[str, int, int], None]
 _SAMPLES_PER_CASE = 10_000
@@ -59,23 +59,26 @@ def take_fingerprint(
 ) -> tuple[Fingerprint, LabelSet]:
     """Read every case and describe the dataset; also its label set (from ids where nobody named them).
 
-    Shapes and spacings are in the order of the plan's orientation (RAS for 3D, as stored for 2D).
+    Shapes and spacings are in the order of the plan's orientation (RAS for 3D, as stored for 2D). Voxels of
+    the dataset's ignore label are in no statistic and no count.
     """
+    ignored = dataset.ignore_label
+    named = None if dataset.labels is None else with_ignored(dataset.labels, ignored)
     grids: list[Geometry] = []
     ids: set[int] = set()
     samples: list[list[NDArray[np.float64]]] = []
     voxels: dict[int, int] = {}
     with_label: dict[int, int] = {}
     for number, case in enumerate(cases):
-        volume, label_map = read_case(case, dataset.labels)
+        volume, label_map = read_case(case, named)
         grids.append(network_geometry(volume.geometry, GridPlan()))
-        samples.append(_foreground_samples(volume, label_map, seed=number))
-        found, counts = np.unique(label_map.data, return_counts=True)
-        for label_id, count in zip(found.tolist(), counts.tolist(), strict=True):
+        samples.append(_foreground_samples(volume, label_map.data, ignored, seed=number))
+        counts = {i: count for i, count in count_ids(label_map.data).items() if i != ignored}
+        for label_id, count in counts.items():
             voxels[label_id] = voxels.get(label_id, 0) + count
-        for label_id in present_ids(label_map.data):
+        for label_id in set(counts) - {0}:
             with_label[label_id] = with_label.get(label_id, 0) + 1
-        ids |= set(present_ids(label_map.data))
+        ids |= set(counts) - {0}
         if progress is not None:
             progress("fingerprint", number + 1, len(cases))
     labels = dataset.labels or LabelSet.from_ids(ids)
@@ -128,10 +131,12 @@ def grid_facts(grids: Sequence[Geometry]) -> dict[str, Any]:
     }
 
 
-def _foreground_samples(volume: Volume, label_map: LabelMap, seed: int) -> list[NDArray[np.float64]]:
-    inside = np.flatnonzero(label_map.data)
+def _foreground_samples(
+    volume: Volume, ids: NDArray[Any], ignored: int | None, seed: int
+) -> list[NDArray[np.float64]]:
+    inside = np.flatnonzero(ids if ignored is None else (ids != 0) & (ids != ignored))
     if inside.size == 0:
-        inside = np.arange(label_map.data.size)
+        inside = np.arange(ids.size)
     chosen = np.random.default_rng(seed).choice(inside, min(_SAMPLES_PER_CASE, inside.size), replace=False)
     return [channel.ravel()[chosen].astype(np.float64) for channel in volume.data]
 

@@ -38,6 +38,7 @@ from medseg.training.fingerprint import take_fingerprint
 from medseg.training.fit import FitSettings, OnStatus, Status, evaluating, fit, forward_of
 from medseg.training.label_maps import fingerprint_of_maps, made_from_maps, synthesis_of
 from medseg.training.logs import STEPS, read_rows
+from medseg.training.outputs import proposed_outputs, with_ignore_label
 from medseg.training.pictures import draw_pictures
 from medseg.training.planner import propose, propose_synthesis, slicing
 from medseg.training.recipes import merged, parse_overrides, read_recipe
@@ -136,7 +137,6 @@ def train(
     run, target = Path(out), choose_device(device)
     _check_call(target, devices, max_minutes)
     layers = _layers(config, overrides)
-    _refuse_regions(layers)
     the_plan = _resumed_plan(run, layers, fold) if resume else None
     every = _hold_back_every(layers) if the_plan is None else the_plan.hold_back_every
     parts = split(found.cases, fold, every)
@@ -243,6 +243,7 @@ def _layers(config: str | Path | None, overrides: Sequence[str]) -> dict[str, An
 
 def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Progress | None) -> Plan:
     kept, _ = set_aside(dataset.cases, _hold_back_every(layers))
+    dataset = with_ignore_label(dataset, layers)
     from_maps = made_from_maps(dataset)
     describe = fingerprint_of_maps if from_maps else take_fingerprint
     fingerprint, labels = describe(dataset, kept, progress)
@@ -254,6 +255,7 @@ def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Pr
         on_gpu=device.kind == "cuda",
         slice_axis=slicing(fingerprint, layers),
     )
+    proposed = merged(proposed, proposed_outputs(dataset))
     if from_maps:
         proposed = merged(proposed, propose_synthesis(proposed, labels, synthesis_of(dataset)))
     the_plan = Plan.checked(merged(proposed, layers), "plan")
@@ -285,14 +287,6 @@ def _refuse_unsafe_flips(the_plan: Plan) -> None:
         raise PlanInvalid(
             f"inference.mirror_axes {list(the_plan.inference.mirror_axes)}: training does not flip along "
             f"{untrained} (it flips along {list(flips)}): name them in both, or in neither"
-        )
-
-
-def _refuse_regions(layers: dict[str, Any]) -> None:
-    """A model with regions can be run, but not yet trained: the loss and the scores know only labels."""
-    if layers.get("regions"):
-        raise PlanInvalid(
-            "regions: training makes models of labels that exclude each other only: remove them from the plan"
         )
 
 
