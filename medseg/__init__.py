@@ -35,6 +35,9 @@ _HOME = {
     "load_model": "medseg.models",
     "Segmentation": "medseg.pipeline",
     "infer": "medseg.pipeline",
+    "segment_frames": "medseg.pipeline",
+    "check_dataset": "medseg.datasets",
+    "import_dataset": "medseg.datasets",
     "plan": "medseg.training",
     "train": "medseg.training",
     "evaluate": "medseg.evaluation",
@@ -49,6 +52,8 @@ if TYPE_CHECKING:  # the same names for type checkers, marked as re-exported
     from medseg.cohort import Study as Study
     from medseg.cohort import open_study as open_study
     from medseg.cohort import run_cohort as run_cohort
+    from medseg.datasets import check_dataset as check_dataset
+    from medseg.datasets import import_dataset as import_dataset
     from medseg.errors import InputRefused as InputRefused
     from medseg.errors import MedsegError as MedsegError
     from medseg.errors import ModelRefused as ModelRefused
@@ -66,6 +71,7 @@ if TYPE_CHECKING:  # the same names for type checkers, marked as re-exported
     from medseg.models import load_model as load_model
     from medseg.pipeline import Segmentation as Segmentation
     from medseg.pipeline import infer as infer
+    from medseg.pipeline import segment_frames as segment_frames
     from medseg.plans import Fingerprint as Fingerprint
     from medseg.plans import Plan as Plan
     from medseg.plans import read_plan as read_plan

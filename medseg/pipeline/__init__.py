@@ -5,9 +5,19 @@ The command, the plugin and cohorts all call this room. `infer` gives a `Segment
 """
 
 from medseg.pipeline.batch import infer_files
+from medseg.pipeline.frames import segment_frames
 from medseg.pipeline.models import OpenModel, open_model
 from medseg.pipeline.options import InferOptions
 from medseg.pipeline.report import InferReport
 from medseg.pipeline.segmentation import Segmentation, infer
 
-__all__ = ["InferOptions", "InferReport", "OpenModel", "Segmentation", "infer", "infer_files", "open_model"]
+__all__ = [
+    "InferOptions",
+    "InferReport",
+    "OpenModel",
+    "Segmentation",
+    "infer",
+    "infer_files",
+    "open_model",
+    "segment_frames",
+]
