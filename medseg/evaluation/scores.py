@@ -16,7 +16,7 @@ from medseg.evaluation.settings import ALWAYS, FIELDS, Settings
 from medseg.geometry import Geometry
 from medseg.labels import Label
 from medseg.measure import why_no_volume
-from medseg.measure.boxes import boxes_of_labels
+from medseg.postprocess.boxes import boxes_of_labels
 from medseg.volume import LabelMap
 
 _Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
-from medseg.measure.boxes import boxes_of_labels, union
+from medseg.postprocess.boxes import boxes_of_labels, union
 from medseg.measure.columns import ONLY_2D, measure_columns
 from medseg.measure.intensity import STATISTICS, finite, statistics
 from medseg.measure.structure import Found, Number, Structure, cut_out, place, shape, size

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
-from medseg.measure.boxes import Box
+from medseg.postprocess.boxes import Box
 from medseg.measure.extremes import Points, extent_mm, max_diameter_mm, outermost
 from medseg.measure.mesh import Floats
 from medseg.measure.moments import Moments, moments

@@ -40,7 +40,7 @@ class _Step(Strict):
 class _Grouped(_Step):
     together: bool = Field(
         default=False,
-        description="the labels are taken as one structure (a region, an organ with its tumour), not one by one",
+        description="the labels are one structure (a region, an organ with its tumour), not one each",
     )
 
 
@@ -75,7 +75,9 @@ class FillHolesStep(_Grouped):
     """Background that a structure encloses becomes that structure."""
 
     step: Literal["fill_holes"] = "fill_holes"
-    largest_mm3: Millimetres | None = Field(default=None, description="larger holes stay; none: all are filled")
+    largest_mm3: Millimetres | None = Field(
+        default=None, description="larger holes stay; null: all are filled"
+    )
 
     @property
     def needs_mm(self) -> bool:
@@ -121,7 +123,7 @@ class RefineStep(_Step):
         gt=0,
         le=1,
         description="a contrast that counts as an edge, as a share of the scan's range from its 1st to 99th "
-        "percentile where it is not background",
+        "percentile in the box round all labels",
     )
     channel: int = Field(default=0, ge=0, description="index into the plan's channels")
 

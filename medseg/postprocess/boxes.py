@@ -16,7 +16,9 @@ def boxes_of_labels(*maps: NDArray[Any]) -> dict[int, Box]:
 
     boxes: dict[int, Box] = {}
     for data in maps:
-        foreground = _foreground(data)
+        foreground = box_of_all(data)
+        if foreground[0].start == foreground[0].stop:
+            continue
         for n, inner in enumerate(find_objects(data[foreground]), start=1):
             if inner is not None:
                 box = _shifted(inner, foreground)
@@ -24,8 +26,9 @@ def boxes_of_labels(*maps: NDArray[Any]) -> dict[int, Box]:
     return boxes
 
 
-def _foreground(data: NDArray[Any]) -> Box:
-    """The box of all voxels but background. Maxima are found many times faster than objects."""
+def box_of_all(data: NDArray[Any]) -> Box:
+    """The box of all voxels but background; of no extent where there are none."""
+    # Maxima are found many times faster than objects.
     box = [slice(0, n) for n in data.shape]
     for axis in range(data.ndim):
         others = tuple(n for n in range(data.ndim) if n != axis)
@@ -43,3 +46,10 @@ def _shifted(inner: Box, outer: Box) -> Box:
 def union(a: Box, b: Box) -> Box:
     """The smallest box that holds two."""
     return tuple(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
+
+
+def grown(box: Box, by: tuple[int, ...], shape: tuple[int, ...]) -> Box:
+    """A box wider by so many voxels on both sides of each axis, as far as the grid goes."""
+    return tuple(
+        slice(max(0, s.start - n), min(size, s.stop + n)) for s, n, size in zip(box, by, shape, strict=True)
+    )
