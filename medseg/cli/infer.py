@@ -158,6 +158,14 @@ def command(
             rich_help_panel=HOW,
         ),
     ] = None,
+    postprocess: Annotated[
+        str,
+        typer.Option(
+            metavar="plan|none",
+            help="plan: clean up the labels as the model says; none: leave them as the network gives them.",
+            rich_help_panel=HOW,
+        ),
+    ] = "plan",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -193,6 +201,7 @@ def command(
             max_memory=max_memory,
             sums=sums,
             scratch=scratch,
+            postprocess=postprocess,
             progress=progress,
         )
     if report.left_out:

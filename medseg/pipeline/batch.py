@@ -39,6 +39,7 @@ def infer_files(
     max_memory: int | str | None = None,
     sums: str = "auto",
     scratch: str | Path | None = None,
+    postprocess: str = "plan",
     progress: Progress | None = None,
 ) -> InferReport:
     """Segment files and DICOM folders, and write each result with its sidecar.
@@ -71,7 +72,7 @@ def infer_files(
     case
         Cases of several channels: ``"t1=a.nii.gz,flair=b.nii.gz"`` or mappings, or a list of them.
     series, allow, strict, backend, device, precision, overlap, tta, skip_empty, threads, max_memory, sums, \
-scratch
+scratch, postprocess
         See `InferOptions`; ``max_memory`` may be a text such as ``"4GB"``.
     progress
         Called in the calling thread as ``progress(stage, done, total)`` with stage ``"cases"`` before each
@@ -102,6 +103,7 @@ scratch
         max_memory=memory_bytes(max_memory),
         sums=sums,
         scratch=scratch,
+        postprocess=postprocess,
     )
     cases, left_out = without_own_results(parse_cases(inputs, case))
     planned = plan_outputs(cases, out, formats)

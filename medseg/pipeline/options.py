@@ -48,6 +48,9 @@ class InferOptions:
     sums
         Precision of the logits that are carried from window to window: ``"f32"``, ``"f16"``, or
         ``"auto"``, which takes half precision only where nothing else fits.
+    postprocess
+        ``"plan"``: the label map is cleaned up as the model's plan says; ``"none"``: it stays as it came out
+        of the network.
     scratch
         Folder for the sums that do not fit into memory; None takes ``MEDSEG_SCRATCH``, else the system's
         temporary folder.
@@ -68,6 +71,7 @@ class InferOptions:
     max_memory: int | None = None
     sums: str = "auto"
     scratch: str | Path | None = None
+    postprocess: str = "plan"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allow", tuple(self.allow))
@@ -76,6 +80,7 @@ class InferOptions:
             ("backend", self.backend, ("auto", "openvino", "torch")),
             ("precision", self.precision, ("auto", "f32", "bf16", "f16")),
             ("sums", self.sums, ("auto", "f32", "f16")),
+            ("postprocess", self.postprocess, ("plan", "none")),
         ):
             if value not in expected:
                 raise UsageError(f"{what} {value!r}: expected one of {', '.join(expected)}")
@@ -121,6 +126,8 @@ class InferOptions:
             "allow": sorted(self.allow),
             "series": self.series,
             "strict": self.strict,
+            # Results from before there was a choice do not name it.
+            **({} if self.postprocess == "plan" else {"postprocess": self.postprocess}),
         }
 
 

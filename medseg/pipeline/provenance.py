@@ -12,6 +12,7 @@ from medseg.inference.flips import usable_mirror_axes
 from medseg.pipeline.ensemble import joint_hash, joint_name
 from medseg.pipeline.models import OpenModel
 from medseg.pipeline.options import InferOptions
+from medseg.plans import PostprocessStep, steps_as_plain
 
 # Their versions can change a result; only what this process has loaded took part.
 _LIBRARIES = ("numpy", "scipy", "SimpleITK", "pydicom", "openvino", "torch", "monai")
@@ -22,11 +23,13 @@ def provenance(
     options: InferOptions,
     input_hash: str | None,
     execution: Mapping[str, Any],
+    steps: tuple[PostprocessStep, ...],
 ) -> dict[str, Any]:
     """Versions, models, input, options, and how they were carried out.
 
     ``execution`` is what the engine tells of this scan; settings of the models' backends are added. Of an
-    ensemble those that all members share stand first, and ``members`` lists each one's.
+    ensemble those that all members share stand first, and ``members`` lists each one's. ``steps`` are those
+    of post-processing that were applied.
     """
     bundles = [model.bundle for model in models]
     document: dict[str, Any] = {
@@ -47,6 +50,7 @@ def provenance(
         "input_sha256": input_hash,
         "options": options.to_json(),
         "execution": {**shared, **execution},
+        "postprocess": steps_as_plain(steps),
         "libraries": {"python": platform.python_version(), **_library_versions()},
         "system": f"{platform.system()} {platform.machine()}",
     }

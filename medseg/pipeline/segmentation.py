@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,6 +18,7 @@ from medseg.labels import LabelSet
 from medseg.measure import Asymmetry, Measurement, Total, add_up, compare_sides, measure
 from medseg.models import ModelBundle
 from medseg.pipeline.cases import Case, PathLike, in_plan_order, parse_cases, read_case
+from medseg.pipeline.clean_up import left_out, refuse_unknown_spacing, steps_of
 from medseg.pipeline.ensemble import joint_name
 from medseg.pipeline.maps import MemoryMaps
 from medseg.pipeline.models import ModelChooser, ModelLike
@@ -26,7 +27,7 @@ from medseg.pipeline.prediction import execution, memory, predict
 from medseg.pipeline.provenance import provenance
 from medseg.pipeline.quality import with_quality
 from medseg.plans import Plan
-from medseg.postprocess import keep_largest_piece
+from medseg.postprocess import apply_steps
 from medseg.quality import check_anatomy, check_scope
 from medseg.verdict import OK, Verdict
 from medseg.volume import LabelMap, Volume, holds_any
@@ -133,6 +134,7 @@ def infer(
     max_memory: int | str | None = None,
     sums: str = "auto",
     scratch: str | Path | None = None,
+    postprocess: str = "plan",
     progress: Progress | None = None,
 ) -> Segmentation:
     """Segment a scan.
@@ -146,7 +148,7 @@ def infer(
         and channels, are an ensemble. None takes ``MEDSEG_MODEL``, the user's default, or the one built-in
         model whose scope accepts the scan.
     backend, device, precision, threads, overlap, tta, skip_empty, probabilities, entropy, allow, series, \
-strict, max_memory, sums, scratch
+strict, max_memory, sums, scratch, postprocess
         See `InferOptions`. Where ``model`` is an `OpenModel`, the first four are those it was opened with.
     progress
         Called as ``progress(stage, done, total)``; an exception from it cancels.
@@ -178,6 +180,7 @@ strict, max_memory, sums, scratch
         max_memory=memory_bytes(max_memory),
         sums=sums,
         scratch=scratch,
+        postprocess=postprocess,
     )
     chooser = ModelChooser(model, options)
     scan = read_scan(
@@ -206,6 +209,7 @@ def read_scan(source: Case | Volume, chooser: ModelChooser, options: InferOption
         volume, names = read_case(source, options), source.names
     bundles = chooser.bundles(volume, names)
     volume = in_plan_order(volume, names, bundles[0].plan)
+    refuse_unknown_spacing(volume.geometry.spacing_known, bundles, options)
     paths = volume.source.paths
     input_hash = sha256_files(paths) if paths else None
     verdict = volume.verdict
@@ -235,8 +239,9 @@ def segment_scan(
     measuring = perf_counter()
     label_set = bundles[0].label_set
     labels = LabelMap(prediction.ids, volume.geometry, label_set)
-    if all(bundle.plan.inference.largest_piece for bundle in bundles):
-        labels = keep_largest_piece(labels)
+    steps = steps_of(bundles, options)
+    labels = apply_steps(labels, steps, volume.data)
+    prediction = replace(prediction, notes=(*prediction.notes, *left_out(bundles, options)))
     measurements = measure(labels)
     measurements, trust = with_quality(measurements, prediction.confidence, bundles)
     verdict = scan.verdict + _emptiness(measurements, bundles) + _implausibility(labels, bundles) + trust
@@ -259,7 +264,7 @@ def segment_scan(
             "measure": end - measuring,
             "total": scan.seconds + end - start,
         },
-        provenance=provenance(models, options, scan.input_hash, execution(prediction)),
+        provenance=provenance(models, options, scan.input_hash, execution(prediction), steps),
         model=joint_name(bundles),
         memory=memory(prediction),
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from medseg.plans.postprocess import PostprocessStep
+from medseg.plans.postprocess import LargestComponentStep, PostprocessStep
 from medseg.plans.strict import Fraction, Positive, Strict
 
 
@@ -70,6 +70,12 @@ class InferencePlan(Strict):
         description="after training, steps that improve the validation cases are added to postprocess",
     )
     crop: CropRule | None = Field(default=None, description="which part of a scan to look at; all without it")
+
+    @property
+    def steps(self) -> tuple[PostprocessStep, ...]:
+        """All that cleans up the label map, ``largest_piece`` among it, in the order in which it is done."""
+        first = LargestComponentStep(together=True, connectivity="faces")
+        return ((first,) if self.largest_piece else ()) + self.postprocess
 
 
 class CardPlan(Strict):

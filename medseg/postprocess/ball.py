@@ -78,14 +78,20 @@ def count_in_ball(mask: _Mask, ball: Ball) -> NDArray[np.int32]:
 
 def dilated(mask: _Mask, ball: Ball) -> _Mask:
     """Every voxel within the ball's radius of the mask."""
-    inside: _Mask = count_in_ball(mask, ball) > 0
-    return inside
+    result = np.zeros_like(mask)
+    for first, last in sorted({run[2:] for run in ball.runs}):
+        row = np.zeros_like(mask)
+        for k in range(first, last + 1):
+            row[:, :, _seen(-k, mask.shape[2])] |= mask[:, :, _seen(k, mask.shape[2])]
+        for i, j in (run[:2] for run in ball.runs if run[2:] == (first, last)):
+            target = result[_seen(-i, mask.shape[0]), _seen(-j, mask.shape[1])]
+            target |= row[_seen(i, mask.shape[0]), _seen(j, mask.shape[1])]
+    return result
 
 
 def eroded(mask: _Mask, ball: Ball) -> _Mask:
     """Voxels whose ball lies in the mask as far as the array goes: nothing is eroded from its edges."""
-    inside: _Mask = count_in_ball(~mask, ball) == 0
-    return inside
+    return ~dilated(~mask, ball)
 
 
 def _seen(offset: int, size: int) -> slice:
