@@ -44,6 +44,7 @@ from medseg.training.planner import propose, propose_synthesis, slicing
 from medseg.training.recipes import merged, parse_overrides, read_recipe
 from medseg.training.splits import Fold, Split, set_aside, split
 from medseg.training.validation import CaseScore
+from medseg.training.validation_report import REPORT, ValidationReport, report_seconds
 
 Progress = Callable[[str, int, int], None]
 _EXPORT_SECONDS = 30.0
@@ -155,6 +156,7 @@ def train(
     seconds = None
     if max_minutes is not None:
         reserve = _EXPORT_SECONDS + _scoring_seconds(the_plan, target, parts)
+        reserve += report_seconds(the_plan, len(parts.validation or parts.held_back))
         seconds = max_minutes * 60 - (time.monotonic() - started) - reserve
         if seconds <= 0 and not (run / "checkpoints" / LAST).is_file():
             raise UsageError(
@@ -190,7 +192,8 @@ def train(
     module.load_state_dict(state["model"])
     tensors = half_precision(module)  # scored as they will be shipped
     load_tensors(module, {name: value.astype(np.float32) for name, value in tensors.items()})
-    scores = _score(module, the_plan, parts, target, progress)
+    report = ValidationReport.of(the_plan, "validation" if parts.validation else "held-back")
+    scores = _score(module, the_plan, parts, target, report, progress)
     facts = TrainingFacts(
         dataset=found.name,
         fold=str(fold),
@@ -202,6 +205,7 @@ def train(
     )
     bundle = export_bundle(run / "bundle", the_plan, module.cpu(), tensors, parts, facts, scores)
     # After the bundle: a picture that cannot be drawn must not cost the model.
+    report.write(run / REPORT)
     draw_pictures(run, the_plan, parts, module.to(target.torch_device), target, scores["validation"])
     if progress is not None:
         progress("export", 1, 1)
@@ -370,15 +374,26 @@ def say_status(status: Status) -> None:
 
 
 def _score(
-    module: nn.Module, the_plan: Plan, parts: Split, target: Device, progress: Progress | None
+    module: nn.Module,
+    the_plan: Plan,
+    parts: Split,
+    target: Device,
+    report: ValidationReport,
+    progress: Progress | None,
 ) -> dict[str, list[CaseScore]]:
-    """Scores of the weights as they will be shipped, in float32, on the scans' own grids."""
+    """Scores of the weights as they will be shipped, in float32, on the scans' own grids.
+
+    The report is of the validation cases, of held-back ones where nothing validates.
+    """
+    look = None if parts.validation else report.add
     module.to(target.torch_device)
     forward = forward_of(module, target.torch_device)
     with evaluating(module):
         return {
-            "validation": score_all(parts.validation, the_plan, forward, "validate", progress),
-            "held_back": score_all(parts.held_back, the_plan, forward, "score held-back cases", progress),
+            "validation": score_all(parts.validation, the_plan, forward, "validate", progress, report.add),
+            "held_back": score_all(
+                parts.held_back, the_plan, forward, "score held-back cases", progress, look
+            ),
         }
 
 
