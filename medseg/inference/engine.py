@@ -187,7 +187,7 @@ def segment(
             raise
         except MemoryError as error:
             raise OutOfMemory(
-                f"memory ran out, though {amount(plan.predicted_bytes)} were thought to be enough: other "
+                f"memory ran out, though {amount(plan.needed_bytes)} were thought to be enough: other "
                 "programs may have taken it; set --max-memory to what may be used"
             ) from error
         break

@@ -36,10 +36,12 @@ class MemoryPlan:
         ``"device"`` (the GPU), ``"memory"``, or ``"disk"`` (a scratch file; the labels are the same).
     sums
         ``"f32"``, or ``"f16"``: half the memory, and labels differ where two classes are all but equal.
+    needed_bytes
+        What the process holds at most while this scan is computed, what it held before included.
     predicted_bytes
-        Peak memory of the process.
+        Peak memory of the process: those, or what it held at some time before, if that is more.
     limit_bytes
-        What it was to stay under; None for no limit.
+        What ``needed_bytes`` was to stay under; None for no limit.
     device_bytes
         What is predicted on the GPU; None where none is used.
     scratch_bytes
@@ -48,6 +50,7 @@ class MemoryPlan:
 
     place: Place
     sums: Precision
+    needed_bytes: int
     predicted_bytes: int
     limit_bytes: int | None = None
     device_bytes: int | None = None
@@ -78,7 +81,8 @@ def memory_plans(
     maps
         Whether probabilities or entropy are wanted.
     limit
-        Bytes that the process may take at its peak; None takes what the system has free.
+        Bytes that the process may take while the scan is computed; None takes what the system has free. What
+        it took and gave back before does not count: a viewer that once held more can still keep to it.
     threads
         Processors that add sums up.
 
@@ -99,9 +103,9 @@ def memory_plans(
                 plans.append(_plan(groups, place, precision, used + output_bytes, maps, limit, threads))
     fitting = [plan for plan in plans if _fits(plan, room, disk, groups)]
     if not fitting:
-        least = min(plans, key=lambda plan: plan.predicted_bytes)
+        least = min(plans, key=lambda plan: plan.needed_bytes)
         what = "--max-memory allows" if limit is not None else "there are"
-        needed, cure = amount(least.predicted_bytes), "raise the limit, crop the scan"
+        needed, cure = amount(least.needed_bytes), "raise the limit, crop the scan"
         if least.scratch_bytes > disk:
             needed += f" and {amount(least.scratch_bytes)} of disk"
             cure += ", name a disk with room by --scratch"
@@ -139,10 +143,12 @@ def _plan(
         "memory": host_networks + sums + boxes,
         "disk": host_networks + staged + boxes,
     }[place]
+    needed = used + host + joined + _SUNDRIES
     return MemoryPlan(
         place=place,
         sums=precision,
-        predicted_bytes=max(peak_memory(), used + host + joined + _SUNDRIES),
+        needed_bytes=needed,
+        predicted_bytes=max(peak_memory(), needed),
         limit_bytes=limit,
         device_bytes=sums + networks + boxes if place == "device" else None,
         scratch_bytes=sum(part.carried for part in parts) if place == "disk" else 0,
@@ -228,4 +234,4 @@ def _fits(plan: MemoryPlan, room: int | None, disk: int, groups: Sequence[Group]
                 memory = member.backend.device_memory()
                 if memory is None or plan.device_bytes > memory[0]:
                     return False
-    return (room is None or plan.predicted_bytes <= room) and plan.scratch_bytes <= disk
+    return (room is None or plan.needed_bytes <= room) and plan.scratch_bytes <= disk

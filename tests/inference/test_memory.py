@@ -25,7 +25,8 @@ SCAN = """
     from medseg.plans import Plan, labels_as_specs
     from medseg.volume import Volume
 
-    classes, patch, spacing, limit, sums = json.loads(sys.argv[1])
+    classes, patch, spacing, limit, sums, earlier = json.loads(sys.argv[1])
+    np.ones(earlier, np.uint8)  # held, and given back
     names = {n: f"structure {n}" for n in range(1, classes)}
     plan = Plan.checked({
         "name": "toy", "dimensions": 3, "channels": [{"name": "t1"}],
@@ -51,10 +52,15 @@ SCAN = """
 
 
 def segmented(
-    classes: int, patch: int, spacing: float = 1.0, limit: int | None = None, sums: str = "auto"
+    classes: int,
+    patch: int,
+    spacing: float = 1.0,
+    limit: int | None = None,
+    sums: str = "auto",
+    earlier: int = 0,
 ) -> dict[str, object]:
     """Place, precision, predicted and measured bytes, and a trace of the labels, in a process of its own."""
-    arguments = json.dumps([classes, patch, spacing, limit, sums])
+    arguments = json.dumps([classes, patch, spacing, limit, sums, earlier])
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCAN), arguments], capture_output=True, text=True, check=False
     )
@@ -73,6 +79,11 @@ def test_the_predicted_peak_is_within_a_fifth_of_the_measured_one(
     found = segmented(classes, patch, spacing)
     assert found["place"] == "memory"
     assert abs(found["predicted"] / found["measured"] - 1) < 0.2, found
+
+
+def test_what_the_process_took_and_gave_back_before_counts_against_no_limit() -> None:
+    free = segmented(3, 64)
+    assert segmented(3, 64, limit=free["predicted"] * 2, earlier=free["predicted"] * 3)["place"] == "memory"
 
 
 def test_less_memory_sends_sums_to_disk_and_changes_no_label() -> None:
