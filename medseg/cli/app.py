@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medseg import __version__
-from medseg.cli import cohort, convert, doctor, evaluate, infer, inspect, model, plan, train
+from medseg.cli import cohort, convert, data, doctor, evaluate, infer, inspect, model, plan, train
 from medseg.cli.commands import Commands
 from medseg.cli.console import interruption_document, print_bug, print_error, print_json, refusal_document
 from medseg.errors import MedsegError, UsageError
@@ -29,6 +29,7 @@ app = Commands(
 for _module in (infer, inspect, convert, plan, train, evaluate, doctor):
     app.command(_module.__name__.rpartition(".")[2], epilog=_module.EXAMPLES)(_module.command)
 app.add_typer(cohort.app, name="cohort")
+app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 
 

@@ -14,14 +14,16 @@ LABEL_MAPS = "label-maps"  # the layout whose images are made
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case: its id, one image file per channel in order, its label file.
+    """One case: its id, its image files in order of the channels, its label file.
 
-    No image: the label file is a map that images are made from.
+    No image: the label file is a map that images are made from. ``patient`` is who the case is of, where the
+    dataset says so.
     """
 
     id: str
     images: tuple[Path, ...]
     label: Path
+    patient: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,12 @@ def make_dataset(
     modalities: tuple[str | None, ...],
     labels: LabelSet | None,
     cases: list[Case],
+    ignore_label: int | None = None,
 ) -> Dataset:
     """A dataset under its path's name, with its cases sorted by id."""
     name = files.stem(path) if path.is_file() else path.resolve().name
     ordered = tuple(sorted(cases, key=lambda case: case.id))
-    return Dataset(name, path, layout, channels, modalities, labels, ordered)
+    return Dataset(name, path, layout, channels, modalities, labels, ordered, ignore_label)
 
 
 def modality_of(channel: str) -> str | None:

@@ -12,6 +12,8 @@ from medseg.datasets.layouts.lists import read_list
 from medseg.datasets.tissue_tables import TABLE
 from medseg.errors import InputRefused, NotFound
 
+_LISTS = (".csv", ".json")
+
 
 def read_dataset(path: Path | str) -> Dataset:
     """Recognise the layout of a dataset and list its cases.
@@ -23,7 +25,22 @@ def read_dataset(path: Path | str) -> Dataset:
     InputRefused
         If no layout fits, a file is missing, or no case is found; every fault is listed.
     """
-    path = Path(path)
+    dataset = find_dataset(Path(path))
+    faults = file_faults(dataset)
+    if faults:
+        lines = [f"case {case_id!r}{text}" for _, case_id, text in faults[:10]]
+        more = [f"and {len(faults) - 10} more"] if len(faults) > 10 else []
+        raise InputRefused(
+            f"{dataset.path}: {len(faults)} fault(s)\n  " + "\n  ".join([*lines, *more]),
+            code=faults[0][0],
+            path=dataset.path,
+            reasons=[(code, f"case {case_id!r}{text}") for code, case_id, text in faults],
+        )
+    return dataset
+
+
+def find_dataset(path: Path) -> Dataset:
+    """As `read_dataset`, whether its files are there or not."""
     if not path.exists():
         raise NotFound(f"{path}: no such dataset")
     if path.is_file():
@@ -37,37 +54,35 @@ def read_dataset(path: Path | str) -> Dataset:
     else:
         raise InputRefused(
             f"{path}: not a dataset that medseg knows. Expected one of: a folder with dataset.json (Medical "
-            f"Segmentation Decathlon, nnU-Net v2), a folder with images/ and labels/, label maps beside a "
-            f"{TABLE}, or a CSV/JSON list of image and label paths",
+            f"Segmentation Decathlon, nnU-Net), a folder with images/ and labels/, label maps beside a "
+            f"{TABLE}, or a CSV/JSON list of image and label paths. Other layouts: medseg data import",
             code="unknown-layout",
             path=path,
         )
-    _check_files(dataset)
+    if not dataset.cases:
+        raise InputRefused(f"{path}: no case with an image and a label", code="no-cases", path=path)
     return dataset
 
 
-def _check_files(dataset: Dataset) -> None:
-    if not dataset.cases:
-        raise InputRefused(
-            f"{dataset.path}: no case with an image and a label", code="no-cases", path=dataset.path
-        )
-    faults = []
+def is_known(path: Path) -> bool:
+    """Whether `read_dataset` would take a path for a dataset."""
+    if path.is_file():
+        return path.suffix.lower() in _LISTS
+    folders = (path / "images").is_dir() and (path / "labels").is_dir()
+    return folders or (path / "dataset.json").is_file() or (path / TABLE).is_file()
+
+
+def file_faults(dataset: Dataset) -> list[tuple[str, str, str]]:
+    """Code, case and fault for each case that is there twice and each file that is not there."""
+    faults: list[tuple[str, str, str]] = []
     seen: set[str] = set()
     for case in dataset.cases:
         if case.id in seen:
-            faults.append(("repeated-case", f"case {case.id!r} appears more than once"))
+            faults.append(("repeated-case", case.id, " appears more than once"))
         seen.add(case.id)
         faults.extend(
-            ("missing-file", f"case {case.id!r}: {file} does not exist")
+            ("missing-file", case.id, f": {file} does not exist")
             for file in (*case.images, case.label)
             if not file.exists()
         )
-    if faults:
-        listing = "\n  ".join(text for _, text in faults[:10])
-        more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise InputRefused(
-            f"{dataset.path}: {len(faults)} fault(s)\n  {listing}{more}",
-            code=faults[0][0],
-            path=dataset.path,
-            reasons=faults,
-        )
+    return faults

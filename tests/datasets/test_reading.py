@@ -128,7 +128,6 @@ def test_a_second_channel_in_images_is_not_silently_left_out(decathlon, tmp_path
         ({"modality": {"first": "MRI"}, "training": []}, "bad-dataset-json"),
         ({"training": [{"image": 3, "label": "b"}]}, "bad-dataset-json"),
         ({"training": [], "labels": {"1": "a", "70000": "b"}}, "bad-labels"),
-        ({"channel_names": {"0": "T1"}, "labels": {"a": 1, "ignore": 2}}, "ignore-label"),
     ],
 )
 def test_what_dataset_json_may_not_hold(tmp_path, facts, code):

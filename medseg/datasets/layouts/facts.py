@@ -67,10 +67,13 @@ def read_channels(names: object, path: Path) -> tuple[tuple[str, ...], tuple[str
     return ordered, tuple(modality_of(name) for name in ordered)
 
 
-def read_labels_of(entries: object, path: Path) -> LabelSet | None:
-    """Names from ``{"1": "liver"}`` (Decathlon) or ``{"liver": 1}`` (nnU-Net v2)."""
+def read_labels_of(entries: object, path: Path) -> tuple[LabelSet | None, int | None]:
+    """Names from ``{"1": "liver"}`` (Decathlon) or ``{"liver": 1}`` (nnU-Net v2), and the id to ignore.
+
+    That is nnU-Net's label ``ignore``: voxels that nobody judged. It is no structure.
+    """
     if not isinstance(entries, dict) or not entries:
-        return None
+        return None, None
     try:
         names = (
             {int(key): str(value) for key, value in entries.items()}
@@ -79,18 +82,14 @@ def read_labels_of(entries: object, path: Path) -> LabelSet | None:
         )
     except (TypeError, ValueError) as error:
         raise InputRefused(
-            f"{path}: labels {entries}: expected one number per name (regions are not supported yet)",
+            f"{path}: labels {entries}: expected one number per name; regions belong into the plan",
             code="bad-labels",
             path=path,
         ) from error
-    if "ignore" in entries:
-        raise InputRefused(
-            f"{path}: the label 'ignore' ({entries['ignore']}) would be learnt as a structure: "
-            f"nnU-Net's ignore label is not supported yet: remove it from the labels and the label maps",
-            code="ignore-label",
-            path=path,
-        )
+    ignored = next((number for number, name in names.items() if name == "ignore"), None)
+    if ignored is not None:
+        del names[ignored]
     try:
-        return LabelSet.from_names(names)
+        return LabelSet.from_names(names), ignored
     except ValueError as error:
         raise InputRefused(f"{path}: {error}", code="bad-labels", path=path) from error

@@ -14,6 +14,7 @@ _CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's ending of a case's second, third 
 
 
 def read_folders(path: Path) -> Dataset:
+    """Pairs by name, names of labels in labels.json."""
     by_stem = {
         _case_of(image): image
         for image in sorted((path / "images").iterdir())
@@ -49,8 +50,8 @@ def read_folders(path: Path) -> Dataset:
             path=path,
         )
     names = path / "labels.json"
-    labels = read_labels_of(read_json(names), path) if names.is_file() else None
-    return make_dataset(path, "folders", ("image",), (None,), labels, cases)
+    labels, ignored = read_labels_of(read_json(names) if names.is_file() else None, path)
+    return make_dataset(path, "folders", ("image",), (None,), labels, cases, ignored)
 
 
 def _case_of(image: Path) -> str:

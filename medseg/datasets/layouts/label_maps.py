@@ -10,6 +10,7 @@ from medseg.io import files
 
 
 def read_label_maps(path: Path) -> Dataset:
+    """A case per map."""
     maps = (file for file in path.iterdir() if file.name.endswith(files.EXTENSIONS))
     cases = [Case(files.stem(file), (), file) for file in maps]
     return make_dataset(path, LABEL_MAPS, ("image",), (None,), read_label_set(path), cases)
