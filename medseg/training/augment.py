@@ -2,18 +2,24 @@
 
 Every draw comes from one generator seeded by the caller, so a step's augmentation can be repeated.
 Left stays left: where a flip is allowed, labels with a partner on the other side are swapped with it.
+
+On a CPU whatever this module does is time taken from the network, so nothing is computed that a draw left
+out: a patch that is not moved is cut out, and what moves one is a single interpolation of image and labels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from medseg.plans import AugmentationPlan, Plan
+from medseg.training.draws import chosen, noise_generator, uniform
+from medseg.training.intensities import change_intensities
+from medseg.training.knots import enlarged, knot_positions
 
 # Up to this many classes the label is moved as shares per class (smooth borders); beyond, by nearest voxel.
 _MOST_CLASSES_AS_SHARES = 8
@@ -25,213 +31,146 @@ def augment(images: Tensor, classes: Tensor, plan: Plan, generator: torch.Genera
     Parameters
     ----------
     images, classes
-        float32 (B, C, *size) and uint8 (B, *size), size at least the patch.
+        float32 (B, C, *size) and uint8 (B, *size), size at least the patch and longer by an even number.
     generator
-        On the batch's device.
+        On the CPU, wherever the batch is: a decision that a GPU drew would have to be waited for.
 
     Returns
     -------
     float32 (B, C, *patch) and int64 (B, *patch).
     """
-    images, classes = _move(images, classes, plan, generator)
-    images = _intensities(images, plan.augmentation, generator)
-    return images, classes
+    move = _draw_move(len(images), plan, generator)
+    here = noise_generator(generator, images.device)
+    images, classes = _moved(images, classes, plan, move, here)
+    return change_intensities(images, plan.augmentation, generator, here), classes
 
 
 def swapped_classes(plan: Plan) -> list[int]:
-    """For each class index the index that a left-right flip turns it into."""
+    """For each class index, the ignore class included, the index that a left-right flip turns it into."""
     mirrored = plan.label_set.mirrored_ids
-    return [plan.class_ids.index(mirrored.get(label, label)) for label in plan.class_ids]
+    swapped = [plan.class_ids.index(mirrored.get(label, label)) for label in plan.class_ids]
+    return swapped if plan.ignore_class is None else [*swapped, plan.ignore_class]
 
 
-# ---------------------------------------------------------------- space
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """Where each patch goes: what is seen at offset x from the patch's centre lies at ``matrix x + shift``.
+
+    All on the CPU. ``moves`` bool (B,): false where a patch is at most flipped. ``flips`` (B, d) of 1 and -1.
+    ``matrix`` (B, d, d), flips included; ``shift`` (B, d) in voxels; ``bend`` (B,), the standard deviation
+    of the elastic displacement in voxels.
+    """
+
+    moves: Tensor
+    flips: Tensor
+    matrix: Tensor
+    shift: Tensor
+    bend: Tensor
 
 
-def _move(images: Tensor, classes: Tensor, plan: Plan, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    how = plan.augmentation
-    batch, patch, size = len(images), plan.patch, tuple(images.shape[2:])
-    dimensions = len(patch)
-    moves = _chosen(batch, how.spatial_probability, generator)
+def _draw_move(batch: int, plan: Plan, generator: torch.Generator) -> _Move:
+    how, dimensions = plan.augmentation, plan.dimensions
+    moves = chosen(batch, how.spatial_probability, generator)
     angles = torch.stack(
-        [_uniform(batch, -math.radians(a), math.radians(a), generator) for a in how.rotation_degrees], 1
+        [uniform(batch, -math.radians(a), math.radians(a), generator) for a in how.rotation_degrees], 1
     )
-    rotation = _rotation(angles * moves[:, None], dimensions)
     low, high = how.scale
-    scale = torch.exp(_uniform(batch, math.log(low), math.log(high), generator) * moves)
-    shift = torch.stack([_uniform(batch, -1.0, 1.0, generator) for _ in patch], 1)
-    shift = shift * how.translation_voxels * moves[:, None]
-    flips = torch.ones(batch, dimensions, device=images.device)
+    scale = torch.exp(uniform(batch, math.log(low), math.log(high), generator))
+    shift = torch.stack([uniform(batch, -1.0, 1.0, generator) for _ in range(dimensions)], 1)
+    flips = torch.ones(batch, dimensions)
     for axis in how.flip_axes:
-        flips[:, axis] = 1 - 2 * _chosen(batch, 0.5, generator)
-    matrix = rotation * flips[:, None, :] / scale[:, None, None]
-    # Voxel offsets from the centre of the patch -> offsets from the centre of what was read.
-    grid = torch.stack(torch.meshgrid(*(_centred(n, images) for n in patch), indexing="ij"), -1)
-    points = grid.reshape(1, -1, dimensions) @ matrix.transpose(1, 2) + shift[:, None]
-    points = points.reshape(batch, *patch, dimensions)
-    if how.elastic_voxels > 0:
-        points = points + _displacement(batch, patch, how, moves, generator)
-    half = torch.tensor([max(n - 1, 1) / 2 for n in size], device=images.device)
-    where = (points / half).flip(-1)  # grid_sample wants (x, y, z) with the last axis first
-    moved = functional.grid_sample(images, where, mode="bilinear", padding_mode="zeros", align_corners=True)
-    moved_classes = _move_classes(classes, where, len(plan.class_ids))
-    if plan.lateral_axis in how.flip_axes and plan.label_set.mirrored_ids:
-        table = torch.tensor(swapped_classes(plan), device=images.device)
-        mirrored = (flips[:, 0] < 0).reshape(-1, *[1] * dimensions)
-        moved_classes = torch.where(mirrored, table[moved_classes], moved_classes)
-    return moved, moved_classes
-
-
-def _move_classes(classes: Tensor, where: Tensor, count: int) -> Tensor:
-    if count > _MOST_CLASSES_AS_SHARES:
-        nearest = functional.grid_sample(
-            classes[:, None].float(), where, mode="nearest", padding_mode="zeros", align_corners=True
-        )
-        return nearest[:, 0].long()
-    shares = torch.stack([(classes == index).float() for index in range(1, count)], 1)
-    shares = functional.grid_sample(shares, where, mode="bilinear", padding_mode="zeros", align_corners=True)
-    background = 1 - shares.sum(1, keepdim=True)
-    return torch.cat([background, shares], 1).argmax(1)
+        flips[:, axis] = 1 - 2 * chosen(batch, 0.5, generator).float()
+    matrix = _rotation(angles, dimensions) * flips[:, None, :] / scale[:, None, None]
+    bend = uniform(batch, 0.0, how.elastic_voxels, generator)
+    return _Move(moves, flips, matrix, shift * how.translation_voxels, bend)
 
 
 def _rotation(angles: Tensor, dimensions: int) -> Tensor:
     """Rotation matrices (B, d, d) from angles in radians: about axes 0, 1, 2 in turn, or in the plane."""
     batch = len(angles)
     planes = ((0, 1),) if dimensions == 2 else ((1, 2), (0, 2), (0, 1))
-    total = torch.eye(dimensions, device=angles.device).expand(batch, -1, -1)
+    total = torch.eye(dimensions).expand(batch, -1, -1)
     for n, (a, b) in enumerate(planes):
-        turn = torch.eye(dimensions, device=angles.device).repeat(batch, 1, 1)
+        turn = torch.eye(dimensions).repeat(batch, 1, 1)
         cosine, sine = torch.cos(angles[:, n]), torch.sin(angles[:, n])
         turn[:, a, a], turn[:, b, b], turn[:, a, b], turn[:, b, a] = cosine, cosine, -sine, sine
         total = total @ turn
     return total
 
 
-def _displacement(
-    batch: int, patch: tuple[int, ...], how: AugmentationPlan, moves: Tensor, generator: torch.Generator
+def _moved(
+    images: Tensor, classes: Tensor, plan: Plan, move: _Move, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    patch = plan.patch
+    out = images.new_empty(*images.shape[:2], *patch)
+    labels = classes.new_empty(len(images), *patch)
+    moving = [n for n, moves in enumerate(move.moves.tolist()) if moves]
+    first = [(n - p) // 2 for n, p in zip(images.shape[2:], patch, strict=True)]
+    inner = tuple(slice(f, f + p) for f, p in zip(first, patch, strict=True))
+    for n in sorted(set(range(len(images))) - set(moving)):
+        axes = [axis - len(patch) for axis, flip in enumerate(move.flips[n].tolist()) if flip < 0]
+        out[n] = images[n][(slice(None), *inner)].flip(axes)
+        labels[n] = classes[n][inner].flip(axes)
+    if moving:
+        every = len(moving) == len(images)
+        where = _places(move, moving, tuple(images.shape[2:]), patch, plan.augmentation, generator)
+        pair = (images, classes) if every else (images[moving], classes[moving])
+        count = len(plan.class_ids) + (plan.ignore_class is not None)
+        out[moving], labels[moving] = _interpolated(*pair, where, count)
+    labels = labels.long()
+    lateral = plan.lateral_axis
+    if lateral is not None and lateral in plan.augmentation.flip_axes and plan.label_set.mirrored_ids:
+        table = torch.tensor(swapped_classes(plan), device=labels.device)
+        for n in (move.flips[:, lateral] < 0).nonzero().flatten().tolist():
+            labels[n] = table[labels[n]]
+    return out, labels
+
+
+def _places(
+    move: _Move,
+    moving: list[int],
+    size: tuple[int, ...],
+    patch: tuple[int, ...],
+    how: AugmentationPlan,
+    generator: torch.Generator,
 ) -> Tensor:
-    """Smooth displacements (B, *patch, d) in voxels: a coarse Gaussian field, enlarged linearly twice."""
-    dimensions = len(patch)
-    coarse = [max(3, math.ceil(n / how.elastic_spacing_voxels) + 1) for n in patch]
-    field = torch.randn(batch, dimensions, *coarse, generator=generator, device=moves.device)
-    amplitude = _uniform(batch, 0.0, how.elastic_voxels, generator) * moves
-    field = field * amplitude.reshape(-1, *[1] * (dimensions + 1))
-    mode = "bilinear" if dimensions == 2 else "trilinear"
-    middle = [min(2 * n - 1, p) for n, p in zip(coarse, patch, strict=True)]
-    field = functional.interpolate(field, size=middle, mode=mode, align_corners=True)
-    field = functional.interpolate(field, size=list(patch), mode=mode, align_corners=True)
-    return field.movedim(1, -1)
+    """Where the voxels of moved patches lie in what was read, (M, *patch, d) as `grid_sample` wants it.
 
-
-def _centred(size: int, like: Tensor) -> Tensor:
-    return torch.arange(size, device=like.device, dtype=torch.float32) - (size - 1) / 2
-
-
-# ---------------------------------------------------------------- intensities
-
-
-def _intensities(images: Tensor, how: AugmentationPlan, generator: torch.Generator) -> Tensor:
-    """Noise, blur, brightness, contrast, gamma, low resolution, bias field, each for some samples.
-
-    Images are normalised (mean about 0, standard deviation about 1), so amplitudes are in units of the
-    standard deviation.
+    Computed at the knots of the displacement alone: linear interpolation between them is what the
+    displacement is, and an affine map is its own linear interpolation.
     """
-    batch, dimensions = len(images), images.ndim - 2
-    wide = (-1, *[1] * (dimensions + 1))
-    chance = how.intensity_probability
-
-    def some() -> Tensor:
-        return _chosen(batch, chance, generator).reshape(wide)
-
-    def amount(low: float, high: float) -> Tensor:
-        return _uniform(batch, low, high, generator).reshape(wide)
-
-    if how.noise > 0:
-        noise = torch.randn(images.shape, generator=generator, device=images.device)
-        images = images + noise * amount(0.0, how.noise) * some()
-    if how.blur_voxels > 0:
-        images = _each(images, some(), amount(0.3, max(0.3, how.blur_voxels)), _blur)
-    if how.brightness > 0:
-        images = images + amount(-how.brightness, how.brightness) * some()
-    if how.contrast[0] < how.contrast[1]:
-        factor = torch.where(some() > 0, amount(*how.contrast), torch.ones((), device=images.device))
-        mean = images.mean(dim=tuple(range(2, images.ndim)), keepdim=True)
-        images = (images - mean) * factor + mean
-    if how.low_resolution[1] > 1:
-        images = _each(images, some(), amount(*how.low_resolution), _coarsen)
-    if how.bias_field > 0:
-        field = _bias(images, how.bias_field, generator)
-        images = torch.where(some() > 0, _multiply(images, field), images)
-    if how.gamma[0] < how.gamma[1]:
-        images = torch.where(some() > 0, _gamma(images, amount(*how.gamma)), images)
-    return images
+    device, dimensions = generator.device, len(patch)
+    spacing = how.elastic_spacing_voxels if how.elastic_voxels > 0 else None
+    knots = torch.stack(torch.meshgrid(*knot_positions(patch, spacing, device), indexing="ij"), -1)
+    wide = (len(moving), *[1] * dimensions, dimensions)
+    points = knots.reshape(1, -1, dimensions) @ move.matrix[moving].transpose(1, 2).to(device)
+    points = points.reshape(len(moving), *knots.shape) + move.shift[moving].reshape(wide).to(device)
+    if spacing is not None:
+        field = torch.randn(points.shape, generator=generator, device=device)
+        points = points + field * move.bend[moving].reshape(-1, *[1] * (dimensions + 1)).to(device)
+    half = torch.tensor([max(n - 1, 1) / 2 for n in size], device=device)
+    # grid_sample wants -1..1 and (x, y, z) with the last axis first.
+    return enlarged((points / half).flip(-1), patch)
 
 
-def _gamma(images: Tensor, exponent: Tensor) -> Tensor:
-    """Power of the intensities scaled to 0..1; mean and standard deviation are kept."""
-    axes = tuple(range(2, images.ndim))
-    low, high = images.amin(axes, keepdim=True), images.amax(axes, keepdim=True)
-    span = (high - low).clamp_min(1e-6)
-    changed = ((images - low) / span).clamp(0, 1) ** exponent
-    mean, std = images.mean(axes, keepdim=True), images.std(axes, keepdim=True)
-    new_mean, new_std = changed.mean(axes, keepdim=True), changed.std(axes, keepdim=True).clamp_min(1e-6)
-    return (changed - new_mean) / new_std * std + mean
+def _interpolated(images: Tensor, classes: Tensor, where: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Images (M, C, *patch) and uint8 classes (M, *patch) at ``where``; of a tie the lower class wins."""
+    if count > _MOST_CLASSES_AS_SHARES:
+        moved = _sampled(images, where, "bilinear")
+        return moved, _sampled(classes[:, None].float(), where, "nearest")[:, 0].to(torch.uint8)
+    masks = {index: classes == index for index in range(1, count)}
+    if not images.is_cuda:  # a GPU would have to be waited for
+        masks = {index: mask for index, mask in masks.items() if mask.any()}
+    channels = images.shape[1]
+    moved = _sampled(torch.cat([images, *(mask[:, None] for mask in masks.values())], 1), where, "bilinear")
+    shares = moved[:, channels:]
+    largest = 1 - shares.sum(1)
+    labels = torch.zeros(largest.shape, dtype=torch.uint8, device=images.device)
+    for share, index in zip(shares.unbind(1), masks, strict=True):  # many times as fast as argmax
+        labels.masked_fill_(share > largest, index)
+        largest = torch.maximum(largest, share)
+    return moved[:, :channels], labels
 
 
-def _multiply(images: Tensor, field: Tensor) -> Tensor:
-    low = images.amin(tuple(range(2, images.ndim)), keepdim=True)
-    return (images - low) * field + low
-
-
-def _bias(images: Tensor, amplitude: float, generator: torch.Generator) -> Tensor:
-    dimensions = images.ndim - 2
-    coarse = torch.randn(len(images), 1, *[4] * dimensions, generator=generator, device=images.device)
-    mode = "bilinear" if dimensions == 2 else "trilinear"
-    field = functional.interpolate(coarse, size=images.shape[2:], mode=mode, align_corners=True)
-    return torch.exp(field * amplitude)
-
-
-def _blur(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of one sample (1, C, *size), separable, borders repeated."""
-    radius = max(1, math.ceil(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    dimensions, channels = image.ndim - 2, image.shape[1]
-    convolve = functional.conv2d if dimensions == 2 else functional.conv3d
-    for axis in range(dimensions):
-        shape, padding = [1] * dimensions, [0] * (2 * dimensions)
-        shape[axis] = len(kernel)
-        padding[2 * (dimensions - 1 - axis)] = padding[2 * (dimensions - 1 - axis) + 1] = radius
-        weight = kernel.reshape(1, 1, *shape).expand(channels, 1, *shape)
-        image = convolve(functional.pad(image, padding, mode="replicate"), weight, groups=channels)
-    return image
-
-
-def _coarsen(image: Tensor, factor: float) -> Tensor:
-    """One sample (1, C, *size) through a grid ``factor`` times coarser and back."""
-    mode = "bilinear" if image.ndim == 4 else "trilinear"
-    coarse = [max(1, round(n / factor)) for n in image.shape[2:]]
-    small = functional.interpolate(image, size=coarse, mode="nearest-exact")
-    return functional.interpolate(small, size=image.shape[2:], mode=mode, align_corners=False)
-
-
-def _each(
-    images: Tensor, chosen: Tensor, amounts: Tensor, change: Callable[[Tensor, float], Tensor]
-) -> Tensor:
-    """Apply a per-sample change, with its own amount, to the chosen samples."""
-    return torch.cat(
-        [
-            change(images[n : n + 1], float(amounts.flatten()[n]))
-            if chosen.flatten()[n] > 0
-            else images[n : n + 1]
-            for n in range(len(images))
-        ]
-    )
-
-
-def _chosen(batch: int, probability: float, generator: torch.Generator) -> Tensor:
-    return (torch.rand(batch, generator=generator, device=generator.device) < probability).float()
-
-
-def _uniform(batch: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(batch, generator=generator, device=generator.device) * (high - low) + low
+def _sampled(values: Tensor, where: Tensor, mode: str) -> Tensor:
+    return functional.grid_sample(values, where, mode=mode, padding_mode="zeros", align_corners=True)

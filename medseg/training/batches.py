@@ -16,6 +16,7 @@ from torch import Tensor
 from medseg.plans import Plan
 from medseg.training.augment import augment
 from medseg.training.cache import CachedCase
+from medseg.training.difficulty import Difficulty
 from medseg.training.sampling import Prefetcher
 from medseg.training.synthesis import Synthesiser
 
@@ -30,16 +31,25 @@ class Batches(Protocol):
         """
         ...
 
+    @property
+    def drawn(self) -> Sequence[int]:
+        """The case of each patch in the batch that was given last, by number; none where images are made."""
+        ...
+
 
 @contextmanager
 def open_batches(
-    cases: Sequence[CachedCase], plan: Plan, device: torch.device, rank: int
+    cases: Sequence[CachedCase],
+    plan: Plan,
+    device: torch.device,
+    rank: int,
+    difficulty: Difficulty | None = None,
 ) -> Iterator[Batches]:
-    """The batches of a plan for one process."""
+    """The batches of a plan for one process; ``difficulty`` tells which cases are drawn more often."""
     if plan.synthesis is not None:
         yield _Made(cases, plan, plan.synthesis.widen_until, device, rank)
         return
-    with Prefetcher(cases, plan, rank) as patches:
+    with Prefetcher(cases, plan, rank, difficulty) as patches:
         yield _Read(patches, plan, device, rank)
 
 
@@ -47,14 +57,18 @@ class _Read:
     """Patches, read ahead on a thread, augmented on the device."""
 
     def __init__(self, patches: Prefetcher, plan: Plan, device: torch.device, rank: int) -> None:
-        self._patches, self._plan, self._rank = patches, plan, rank
-        self._generator = torch.Generator(device=device)
+        self._patches, self._plan, self._device, self._rank = patches, plan, device, rank
+        self._generator = torch.Generator()
 
     def batch(self, step: int, fraction: float) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - the same all along
         self._generator.manual_seed(step_seed(self._plan, step, self._rank))
         parts = self._patches.batch(step)
-        images, classes = (torch.from_numpy(part).to(self._generator.device) for part in parts)
+        images, classes = (torch.from_numpy(part).to(self._device) for part in parts)
         return augment(images, classes, self._plan, self._generator)
+
+    @property
+    def drawn(self) -> Sequence[int]:
+        return self._patches.drawn
 
 
 class _Made:
@@ -64,6 +78,7 @@ class _Made:
         self, cases: Sequence[CachedCase], plan: Plan, widen_until: float, device: torch.device, rank: int
     ) -> None:
         self._plan, self._widen_until, self._rank = plan, widen_until, rank
+        self.drawn: Sequence[int] = ()
         self._synthesiser = Synthesiser([case.classes for case in cases], plan, device)
 
     def batch(self, step: int, fraction: float) -> tuple[Tensor, Tensor]:

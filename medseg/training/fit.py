@@ -31,8 +31,10 @@ from medseg.training.batches import open_batches, step_seed
 from medseg.training.cache import CachedCase
 from medseg.training.checkpoints import BEST, LAST, load_checkpoint, save_checkpoint
 from medseg.training.clock import Clock, learning_rate
+from medseg.training.difficulty import Difficulty, patch_losses, summed_by_case
 from medseg.training.logs import RunLog
 from medseg.training.losses import build_loss
+from medseg.training.state import TrainingState
 from medseg.training.validation import label_means, mean_of, score_cached
 
 
@@ -81,17 +83,20 @@ def fit(
     layout = _memory_format(plan, fabric.device)
     # Before the optimiser, which keeps what it sees. Torch's own type hints lack the layout.
     module.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
-    optimiser = _optimiser(module, plan, fabric.device)
+    # A fused step takes the gradients' scale of float16 off by itself, where clipping cannot see it.
+    fused = fabric.strategy.precision.precision != "16-mixed"
+    optimiser = _optimiser(module, plan, fused=fused)
     model, optimiser = fabric.setup(module, optimiser)
     average = WeightAverage(module, plan.schedule.ema_decay)
     loss_of = build_loss(plan)
+    by_case = plan.sampling.by == "case"
+    difficulty = Difficulty(len(training), plan.sampling.hard_fraction) if by_case else None
+    trained = TrainingState(module, optimiser, average, difficulty)
     step, done, best = 0, 0.0, -1.0
     last = settings.run / "checkpoints" / LAST
     if settings.resume and last.is_file():
         state = load_checkpoint(last)
-        module.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        average.load(state["average"])
+        trained.load(state)
         step, done, best = state["step"], state["fraction"], state["best"]
     clock = Clock(plan.schedule.steps, settings.seconds, done)
     fraction = _agreed(fabric, clock.fraction(step), settings)
@@ -99,7 +104,7 @@ def fit(
 
     with (
         _log(fabric, plan, settings, step) as log,
-        open_batches(training, plan, fabric.device, fabric.global_rank) as batches,
+        open_batches(training, plan, fabric.device, fabric.global_rank, difficulty) as batches,
         _interrupts() as interrupted,
     ):
         model.train()
@@ -112,7 +117,11 @@ def fit(
             images, classes = batches.batch(step, fraction)
             images = images.contiguous(memory_format=layout)
             coarse = {"finest": 1} if fraction < plan.schedule.coarse_until else {}
-            loss = loss_of(model(images, **coarse), classes, fraction)
+            logits = model(images, **coarse)
+            loss = loss_of(logits, classes, fraction)
+            if difficulty is not None:
+                losses = patch_losses(loss_of, logits, classes, fraction)
+                difficulty.update(_summed(fabric, summed_by_case(batches.drawn, losses, len(training))))
             fabric.backward(loss)
             fabric.clip_gradients(
                 model, optimiser, max_norm=plan.optimiser.gradient_clip, error_if_nonfinite=False
@@ -149,12 +158,12 @@ def fit(
                 left = clock.seconds_left(fraction)
                 on_status(Status(step, plan.schedule.steps, fraction, value, rate, left, dice))
             if step % plan.schedule.checkpoint_every == 0 or interrupted:
-                _checkpoint(fabric, log, settings, module, optimiser, average, step, fraction, best)
+                _checkpoint(fabric, log, settings, trained, step, fraction, best)
             if interrupted:
                 raise KeyboardInterrupt
         if step == 0:
             return  # the time was up before the first step: an untrained network is not kept
-        _checkpoint(fabric, log, settings, module, optimiser, average, step, fraction, best)
+        _checkpoint(fabric, log, settings, trained, step, fraction, best)
         with average.applied():
             if best < 0:  # no validation: the average at the end is what is kept
                 _save(
@@ -215,9 +224,9 @@ def _memory_format(plan: Plan, device: torch.device) -> torch.memory_format:
     return torch.channels_last if plan.dimensions == 2 else torch.channels_last_3d
 
 
-def _optimiser(module: nn.Module, plan: Plan, device: torch.device) -> torch.optim.Optimizer:
+def _optimiser(module: nn.Module, plan: Plan, *, fused: bool) -> torch.optim.Optimizer:
+    """The plan's optimiser; fused: all weights in one pass over memory, on a CPU too."""
     how = plan.optimiser
-    fused = True if device.type == "cuda" else None
     if how.name == "sgd":
         return torch.optim.SGD(
             module.parameters(),
@@ -249,6 +258,14 @@ def _agreed(fabric: Fabric, fraction: float, settings: FitSettings) -> float:
     return float(fabric.broadcast(fraction))
 
 
+def _summed(fabric: Fabric, table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Over all processes: each sees patches of its own, and all must draw by the same averages."""
+    if fabric.world_size == 1:
+        return table
+    total = fabric.all_reduce(torch.from_numpy(table).to(fabric.device), reduce_op="sum")
+    return np.asarray(torch.as_tensor(total).cpu())
+
+
 def _finite(loss: float, step: int) -> float:
     if not np.isfinite(loss):
         raise MedsegError(
@@ -276,24 +293,14 @@ def _checkpoint(
     fabric: Fabric,
     log: RunLog | None,
     settings: FitSettings,
-    module: nn.Module,
-    optimiser: Any,
-    average: WeightAverage,
+    trained: TrainingState,
     step: int,
     fraction: float,
     best: float,
 ) -> None:
     if log is not None:
         log.flush()
-    state = {
-        "format_version": 1,
-        "step": step,
-        "fraction": fraction,
-        "best": best,
-        "model": module.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "average": average.state(),
-    }
+    state = {"format_version": 1, "step": step, "fraction": fraction, "best": best, **trained.state()}
     _save(fabric, state, settings, LAST)
 
 

@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from medseg.plans import Plan
-from medseg.training.augment import augment
+from medseg.training.augment import _draw_move, augment
 from medseg.training.cache import CachedCase
+from medseg.training.knots import enlarged, knot_positions
 from medseg.training.sampling import Prefetcher, draw_batch, read_size
 
 STILL = {
@@ -23,17 +25,21 @@ STILL = {
 
 def plan(
     augmentation: dict[str, object],
-    patch: tuple[int, int, int] = (8, 12, 10),
+    patch: tuple[int, ...] = (8, 12, 10),
     names: tuple[str, str] = ("a", "b"),
 ) -> Plan:
     return Plan.checked(
         {
             "name": "t",
-            "dimensions": 3,
+            "dimensions": len(patch),
             "channels": [{"name": "x"}],
             "labels": [{"id": n + 1, "name": name, "colour": (0, 0, 0)} for n, name in enumerate(names)],
             "patch": patch,
-            "network": {"features": (4, 8), "strides": ((1, 1, 1), (2, 2, 2)), "deep_supervision": 0},
+            "network": {
+                "features": (4, 8),
+                "strides": ((1,) * len(patch), (2,) * len(patch)),
+                "deep_supervision": 0,
+            },
             "sampling": {"batch_size": 4, "foreground_fraction": 0.5},
             "augmentation": augmentation,
         }
@@ -101,7 +107,7 @@ def test_a_quarter_turn_is_numpys(axis, plane, monkeypatch):
     the_plan = plan({**STILL, "rotation_degrees": angles}, patch=(8, 8, 8))
     # The draw is uniform in +-90 degrees: pin it to its end.
     monkeypatch.setattr(
-        "medseg.training.augment._uniform", lambda batch, low, high, generator: torch.full((batch,), high)
+        "medseg.training.augment.uniform", lambda batch, low, high, generator: torch.full((batch,), high)
     )
     images = torch.randn(1, 1, 8, 8, 8)
     found, _ = augment(images, torch.zeros(1, 8, 8, 8, dtype=torch.uint8), the_plan, torch.Generator())
@@ -133,6 +139,71 @@ def test_intensity_changes_keep_the_label_and_stay_finite():
     assert torch.equal(labels, classes.long())
     assert torch.isfinite(found).all()
     assert (found - images).abs().mean() > 0.05
+
+
+@pytest.mark.parametrize("patch", [(8, 12, 10), (12, 16)])
+def test_a_moved_patch_is_scipys_interpolation_of_image_and_labels(patch):
+    how = {**STILL, "rotation_degrees": (20.0, 20.0, 20.0), "scale": (0.8, 1.2), "translation_voxels": 3.0}
+    the_plan = plan({**how, "flip_axes": (1,)}, patch)
+    size, generator = read_size(the_plan), np.random.default_rng(3)
+    images = generator.normal(size=(3, 2, *size)).astype(np.float32)
+    classes = generator.integers(0, 3, (3, *size)).astype(np.uint8)
+    move = _draw_move(3, the_plan, torch.Generator().manual_seed(4))
+    found, labels = augment(
+        torch.from_numpy(images), torch.from_numpy(classes), the_plan, torch.Generator().manual_seed(4)
+    )
+    offsets = np.indices(patch).reshape(len(patch), -1).T - (np.array(patch) - 1) / 2
+    for n in range(3):
+        places = offsets @ move.matrix[n].numpy().astype(float).T + move.shift[n].numpy()
+        places = (places + (np.array(size) - 1) / 2).T
+
+        def at(values, places=places):
+            return ndimage.map_coordinates(values.astype(float), places, order=1, mode="grid-constant")
+
+        for channel in range(2):
+            expected = at(images[n, channel]).reshape(patch)
+            np.testing.assert_allclose(found[n, channel].numpy(), expected, atol=2e-4)
+        shares = np.stack([at(classes[n] == index) for index in (1, 2)])
+        shares = np.concatenate([1 - shares.sum(0, keepdims=True), shares])
+        clear = np.diff(np.sort(shares, 0)[-2:], axis=0)[0] > 1e-3
+        np.testing.assert_array_equal(labels[n].numpy().ravel()[clear], shares.argmax(0)[clear])
+
+
+def test_a_patch_that_is_not_moved_is_cut_out_and_flipped_exactly():
+    the_plan = plan({**STILL, "spatial_probability": 0.0, "flip_axes": (1, 2)})
+    images = torch.randn(16, 1, *the_plan.patch)
+    classes = torch.randint(0, 3, (16, *the_plan.patch), dtype=torch.uint8)
+    found, labels = augment(images, classes, the_plan, torch.Generator().manual_seed(0))
+    seen = set()
+    for n in range(16):
+        for axes in ((), (1,), (2,), (1, 2)):
+            if np.array_equal(found[n, 0].numpy(), np.flip(images[n, 0].numpy(), axes)):
+                seen.add(axes)
+                np.testing.assert_array_equal(labels[n].numpy(), np.flip(classes[n].numpy(), axes))
+                break
+        else:
+            raise AssertionError("not a flip of the patch")
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize(("patch", "mode"), [((9, 20, 7), "trilinear"), ((33, 4), "bilinear")])
+def test_a_field_is_enlarged_as_torch_interpolates_it_twice(patch, mode):
+    knots = [len(axis) for axis in knot_positions(patch, 4.0, torch.device("cpu"))]
+    field = torch.randn(2, *knots, 3)
+    middle = [min(2 * k - 1, n) for k, n in zip(knots, patch, strict=True)]
+    expected = field.movedim(-1, 1)
+    for size in (middle, list(patch)):
+        expected = torch.nn.functional.interpolate(expected, size=size, mode=mode, align_corners=True)
+    torch.testing.assert_close(enlarged(field, patch), expected.movedim(1, -1), atol=1e-5, rtol=0)
+
+
+def test_the_ignore_class_moves_with_the_labels():
+    values = plan({**STILL, "translation_voxels": 2.0}).model_dump()
+    the_plan = Plan.checked({**values, "ignore_label": 7})
+    size = read_size(the_plan)
+    classes = torch.full((4, *size), the_plan.ignore_class, dtype=torch.uint8)
+    _, labels = augment(torch.zeros(4, 1, *size), classes, the_plan, torch.Generator().manual_seed(0))
+    assert (labels == the_plan.ignore_class).float().mean() > 0.7
 
 
 def test_rotation_keeps_distances():
