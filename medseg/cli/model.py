@@ -1,4 +1,4 @@
-"""``medseg model``: list, info, verify, export."""
+"""``medseg model``: list, info, verify, export, postprocess."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typer
 import medseg
 from medseg.cli.commands import Commands
 from medseg.cli.console import print_json, print_reasons
-from medseg.cli.options import Json
+from medseg.cli.options import Device, Json, Quiet
 from medseg.cli.progress import working
 
-app = Commands(help="Model bundles: list, look at, verify, export.")
+app = Commands(help="Model bundles: list, look at, verify, export, post-process.")
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A built-in name, or a bundle's folder or zip.")]
 
 
@@ -87,6 +87,40 @@ def export(
         print_json({"format_version": 1, "model": model, "output": str(written)})
     else:
         typer.echo(str(written))
+
+
+@app.command(
+    epilog="[bold]Example[/bold]\nmedseg model postprocess fold0 fold1 fold2 fold3 fold4 --dataset Task04"
+)
+def postprocess(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs, one for each fold.")
+    ],
+    dataset: Annotated[
+        Path, typer.Option("--dataset", metavar="DATASET", help="The dataset that they were trained on.")
+    ],
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose post-processing on the validation cases of runs together, and store it in their bundles.
+
+    A step is taken if it lowers the mean Dice of no label or region, and raises the mean.
+    """
+    from medseg.training.postprocessing import choose_for_runs
+
+    with working(quiet) as progress:
+        chosen = choose_for_runs(runs, dataset, device=device, progress=progress)
+    facts = chosen.choice.to_json(chosen.plan)
+    bundles = [str(bundle.path) for bundle in chosen.bundles]
+    if as_json:
+        print_json({"format_version": 1, **facts, "bundles": bundles})
+        return
+    typer.echo(f"mean Dice over {facts['cases']} cases: {facts['mean_dice_before']:.4f}")
+    for step in facts["steps"]:
+        rest = ", ".join(f"{k} {v}" for k, v in step.items() if k not in ("step", "mean_dice"))
+        typer.echo(f"  {step['mean_dice']:.4f} with {step['step']}" + (f" ({rest})" if rest else ""))
+    typer.echo("stored in " + ", ".join(bundles) if facts["steps"] else "no step helps: none is stored")
 
 
 def _facts(bundle: medseg.ModelBundle) -> dict[str, Any]:

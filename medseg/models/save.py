@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -124,26 +125,65 @@ def save_with_quality(bundle: ModelBundle, folder: Path | str, quality: Quality 
     WriteFailed
         If what was written does not verify.
     """
-    folder = Path(folder)
-    try:
-        manifest = Manifest(
-            name=bundle.name,
-            medseg_version=bundle.medseg_version,
-            precision=bundle.precision,
-            scope=bundle.scope,
-            plan=bundle.plan,
-            execution=dict(bundle.execution),
-            training=dict(bundle.training),
-            scores=dict(bundle.scores),
-            quality=quality,
-            files=dict(bundle.files),
+    return _saved_again(bundle, folder, {"quality": quality}, {})
+
+
+def save_with_plan(
+    bundle: ModelBundle, folder: Path | str, plan: Plan, *, training: Mapping[str, Any], card: str
+) -> ModelBundle:
+    """Write a bundle again with a plan that differs in what is done round the network, and what tells of it.
+
+    Parameters
+    ----------
+    bundle
+        The model; each of its files must be the one that it was saved with.
+    folder
+        Where the new bundle goes; may be the bundle's own folder, which is replaced.
+    plan
+        Equal to the bundle's but for ``inference``: the weights are kept.
+    training, card
+        As in `save_bundle`.
+
+    Raises
+    ------
+    UsageError, ModelRefused, WriteFailed
+        As `save_with_quality`; `UsageError` too if the plan would need other weights.
+    """
+    if plan.model_copy(update={"inference": bundle.plan.inference}) != bundle.plan:
+        raise UsageError(
+            f"model {bundle.name!r}: the plan differs in more than inference, the weights do not"
         )
+    changes = {"plan": plan, "training": _plain(training, "training")}
+    return _saved_again(bundle, folder, changes, {CARD: card.encode("utf-8")})
+
+
+def _saved_again(
+    bundle: ModelBundle, folder: Path | str, changes: Mapping[str, Any], contents: Mapping[str, bytes]
+) -> ModelBundle:
+    """The bundle with other values in its manifest and other contents of files, all else as it is."""
+    folder = Path(folder)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    values: dict[str, Any] = {
+        "name": bundle.name,
+        "medseg_version": bundle.medseg_version,
+        "precision": bundle.precision,
+        "scope": bundle.scope,
+        "plan": bundle.plan,
+        "execution": dict(bundle.execution),
+        "training": dict(bundle.training),
+        "scores": dict(bundle.scores),
+        "quality": bundle.quality,
+        "files": {**bundle.files, **hashes},
+        **changes,
+    }
+    try:
+        manifest = Manifest(**values)
     except ValidationError as error:
         faults = "; ".join(fault["msg"] for fault in error.errors())
         raise UsageError(f"model {bundle.name!r}: {faults}") from error
     with whole_folder(folder, marker=MANIFEST) as part:
-        for name in bundle.files:
-            write_synced(part / name, bundle._read(name))  # which compares the checksum
+        for name in bundle.files:  # reading one compares its checksum
+            write_synced(part / name, contents[name] if name in contents else bundle._read(name))
         write_synced(part / MANIFEST, manifest.to_yaml().encode("utf-8"))
         saved = _verified(part)
     return replace(saved, path=folder)

@@ -140,7 +140,9 @@ class Plan(Strict):
             raise ValueError("network.refine_labels: regions overlap; leave one of both out")
         if unknown := sorted(set(net.refine_labels) - ids - {0}):
             raise ValueError(f"network.refine_labels: {unknown} are not among the labels {sorted(ids)}")
-        check_steps(self.inference.postprocess, self.label_set.ids, len(self.channels))
+        known = self.fingerprint is None or self.fingerprint.spacing_known
+        steps = self.inference.postprocess
+        check_steps(steps, self.label_set.ids, len(self.channels), spacing_known=known)
         if self.inference.empty is not None and self.inference.empty.channel >= len(self.channels):
             raise ValueError(
                 f"inference.empty.channel {self.inference.empty.channel}: there are {len(self.channels)} "

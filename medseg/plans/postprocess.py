@@ -146,8 +146,10 @@ PostprocessStep = Annotated[
 ]
 
 
-def check_steps(steps: tuple[PostprocessStep, ...], ids: tuple[int, ...], channels: int) -> None:
-    """See that the steps fit a plan with these labels and so many channels.
+def check_steps(
+    steps: tuple[PostprocessStep, ...], ids: tuple[int, ...], channels: int, *, spacing_known: bool
+) -> None:
+    """See that the steps fit a plan with these labels and so many channels, and a dataset of its spacing.
 
     Raises
     ------
@@ -164,6 +166,8 @@ def check_steps(steps: tuple[PostprocessStep, ...], ids: tuple[int, ...], channe
                 f"{where}: what is removed cannot become {step.becomes}, which the step is for: name other "
                 "labels, or another id in becomes"
             )
+        if step.needs_mm and not spacing_known:
+            raise ValueError(f"{where}: needs voxel sizes in mm, the dataset's files tell none: leave it out")
         if isinstance(step, RefineStep) and step.channel >= channels:
             raise ValueError(
                 f"{where}: channel {step.channel}: there are {channels} channels, numbered from 0"

@@ -17,6 +17,7 @@ from medseg.networks import tensors_of
 from medseg.plans import Plan
 from medseg.quality import fit_scope
 from medseg.training.onnx_export import onnx_builder
+from medseg.training.postprocessing import card_section
 from medseg.training.scans import scan_of
 from medseg.training.splits import Split
 from medseg.training.validation import CaseScore, SegmentedCase, label_means, mean_of, segment_case
@@ -35,6 +36,7 @@ class TrainingFacts:
     device: str
     precision: str
     versions: dict[str, str]
+    postprocess: dict[str, Any] | None = None
 
     def to_json(self, plan: Plan, split: Split) -> dict[str, Any]:
         """Plain values for ``medseg.yaml``. Case ids stay in the run: a bundle travels."""
@@ -50,6 +52,7 @@ class TrainingFacts:
             "device": self.device,
             "precision": self.precision,
             "versions": self.versions,
+            **({} if self.postprocess is None else {"postprocess": self.postprocess}),
         }
 
 
@@ -162,6 +165,7 @@ def model_card(plan: Plan, training: dict[str, Any], scores: dict[str, Any]) -> 
             f"| all | {_figure(summary['mean_dice'])} (sd over cases {_figure(summary['std_dice'])}) |",
             "",
         ]
+    lines += card_section(plan, training.get("postprocess"), scored_with=True)
     lines += ["## Limits", "", plan.card.limits, ""]
     return "\n".join(lines)
 

@@ -41,6 +41,7 @@ from medseg.training.logs import STEPS, read_rows
 from medseg.training.outputs import proposed_outputs, with_ignore_label
 from medseg.training.pictures import draw_pictures
 from medseg.training.planner import propose, propose_synthesis, slicing
+from medseg.training.postprocessing import with_steps_for
 from medseg.training.recipes import merged, parse_overrides, read_recipe
 from medseg.training.splits import Fold, Split, set_aside, split
 from medseg.training.validation import CaseScore
@@ -192,6 +193,7 @@ def train(
     module.load_state_dict(state["model"])
     tensors = half_precision(module)  # scored as they will be shipped
     load_tensors(module, {name: value.astype(np.float32) for name, value in tensors.items()})
+    the_plan, chosen = with_steps_for(module, the_plan, parts.validation, target, progress)
     report = ValidationReport.of(the_plan, "validation" if parts.validation else "held-back")
     scores = _score(module, the_plan, parts, target, report, progress)
     facts = TrainingFacts(
@@ -202,6 +204,7 @@ def train(
         device=target.description,
         precision=precision.name,
         versions={name: version(name) for name in ("medseg", "torch", "monai") if _installed(name)},
+        postprocess=chosen,
     )
     bundle = export_bundle(run / "bundle", the_plan, module.cpu(), tensors, parts, facts, scores)
     # After the bundle: a picture that cannot be drawn must not cost the model.
@@ -402,7 +405,8 @@ def _scoring_seconds(the_plan: Plan, target: Device, parts: Split) -> float:
 
     The validation cases count twice: the loop ends with a validation, the run with their final scores.
     """
-    cases = 2 * len(parts.validation) + len(parts.held_back)
+    passes = 3 if the_plan.inference.choose_postprocess else 2
+    cases = passes * len(parts.validation) + len(parts.held_back)
     if not cases:
         return 0.0
     module = build_network(the_plan).to(target.torch_device).eval()

@@ -15,6 +15,7 @@ from medseg.inference.finish import ids_of
 from medseg.inference.flips import Forward
 from medseg.inference.sliding import predict_logits
 from medseg.plans import Plan
+from medseg.postprocess import apply_steps
 from medseg.preprocess import cropped, foreground_box, prepare, restore
 from medseg.training.cache import CachedCase
 from medseg.training.scans import scan_of
@@ -57,7 +58,8 @@ class SegmentedCase:
 def segment_case(case: Case, plan: Plan, forward: Forward) -> SegmentedCase:
     """Segment a case as inference does, and score it by Dice against the label file as it is.
 
-    ``reference`` holds the ignore label where nobody judged; those voxels are in no score.
+    The plan's post-processing is done. ``reference`` holds the ignore label where nobody judged; those
+    voxels are in no score.
     """
     volume, reference = scan_of(case, plan)
     box = foreground_box(volume, [plan])
@@ -65,8 +67,11 @@ def segment_case(case: Case, plan: Plan, forward: Forward) -> SegmentedCase:
     logits = restore(predict_logits(prepared.data, plan, forward), prepared.geometry, prepared.native)
     predicted = np.zeros(volume.geometry.shape, np.uint16)
     predicted[... if box is None else box] = ids_of(logits, plan, 0.0)
-    score = CaseScore(case.id, _dice(logits, predicted, reference.data, plan, box))
     found = LabelMap(predicted, volume.geometry, plan.label_set)
+    if plan.inference.steps:
+        found = apply_steps(found, plan.inference.steps, volume.data)
+    dice_by = _dice(logits, found.data, reference.data, plan, box, cleaned=bool(plan.inference.steps))
+    score = CaseScore(case.id, dice_by)
     return SegmentedCase(score, volume, reference, found)
 
 
@@ -76,6 +81,8 @@ def _dice(
     reference: NDArray[Any],
     plan: Plan,
     box: tuple[slice, ...] | None = None,
+    *,
+    cleaned: bool = False,
 ) -> dict[int, float | None]:
     """Dice of all that the plan scores, over the voxels that somebody judged.
 
@@ -85,6 +92,9 @@ def _dice(
         float32 (K, ...), of ``box`` where there is one, outside of which nothing was found.
     predicted, reference
         Label ids on one grid, in ``reference`` also the ignore label.
+    cleaned
+        ``predicted`` was post-processed: a region is then what holds one of its labels, no longer where its
+        logit is above 0.
     """
     known = reference != plan.ignore_label if plan.ignore_label is not None else None
     if not plan.regions:
@@ -94,7 +104,10 @@ def _dice(
     scores = {}
     for number, (region, channel) in enumerate(zip(plan.regions, logits, strict=True), start=1):
         found = np.zeros(reference.shape, np.bool_)
-        found[... if box is None else box] = channel > 0
+        if cleaned:
+            found = holds_any(predicted, region.labels)
+        else:
+            found[... if box is None else box] = channel > 0
         there = holds_any(reference, region.labels)
         scores[number] = dice(found, there) if known is None else dice(found[known], there[known])
     return scores
