@@ -403,7 +403,8 @@ def _score(
 def _scoring_seconds(the_plan: Plan, target: Device, parts: Split) -> float:
     """What comes after the last step, from one timed forward pass and the median scan's windows.
 
-    The validation cases count twice: the loop ends with a validation, the run with their final scores.
+    The validation cases count twice: the loop ends with a validation, the run with their final scores; and
+    once more where post-processing is chosen on them.
     """
     passes = 3 if the_plan.inference.choose_postprocess else 2
     cases = passes * len(parts.validation) + len(parts.held_back)
