@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medseg.networks.registry import build_network, network_names
+from medseg.networks.registry import build_network, encoder_names, network_names
 from medseg.networks.weights import load_tensors, tensors_of
 
-__all__ = ["build_network", "load_tensors", "network_names", "tensors_of"]
+__all__ = ["build_network", "encoder_names", "load_tensors", "network_names", "tensors_of"]

@@ -1,4 +1,4 @@
-"""The plain U-Net, 2D or 3D: MONAI's DynUNet, which is nnU-Net's network."""
+"""The U-Net, 2D or 3D; the plain one is MONAI's DynUNet, which is nnU-Net's network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from monai.networks.nets import DynUNet
 from torch import nn
 
 from medseg.errors import PlanInvalid
+from medseg.networks.encoder_unet import EncoderUNet
 from medseg.plans import Plan
 
 
@@ -29,6 +30,8 @@ class UNet(DynUNet):
 def build_unet(plan: Plan) -> nn.Module:
     """A U-Net with instance normalisation and leaky ReLU, sized by ``plan.network``.
 
+    DynUNet where the encoder is plain and there are no gates: so are the models that exist.
+
     Raises
     ------
     PlanInvalid
@@ -39,6 +42,8 @@ def build_unet(plan: Plan) -> nn.Module:
         raise PlanInvalid(
             f"network.features: {stages} stages, a unet needs at least 3; give features and strides"
         )
+    if plan.network.encoder != "plain" or plan.network.attention_gates:
+        return EncoderUNet(plan)
     return UNet(**dynunet_arguments(plan))
 
 

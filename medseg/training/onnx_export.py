@@ -26,6 +26,7 @@ from medseg.errors import MedsegError
 from medseg.models.tensors import read_layout
 from medseg.networks import load_tensors
 from medseg.plans import Plan
+from medseg.plans.architectures import ARCHITECTURES, total_strides
 
 _OPSET = 18
 _SMALL = 8  # constants of the graph (axes, scales, epsilons) stay inside
@@ -36,7 +37,8 @@ def onnx_builder(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]
     """A function for `medseg.models.save_bundle`: safetensors path to the bytes of ``model.onnx``.
 
     Input ``image`` (batch, C, *size), output ``logits`` (batch, K, *size), both float32; batch and size
-    are dynamic, sizes in multiples of the network's total stride.
+    are dynamic, sizes in multiples of the network's total stride; of a network whose computation follows from
+    the size (``Architecture.fixed_size``) they are 1 and the plan's patch.
     """
 
     def build(safetensors: Path) -> bytes:
@@ -54,12 +56,11 @@ def _traced(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> 
     # A copy: tracing must not disturb the network, and takes the weights as they are stored.
     network = copy.deepcopy(module).cpu().eval()
     load_tensors(network, {name: value.astype(np.float32) for name, value in tensors.items()})
-    example = torch.zeros(2, plan.input_channels, *plan.patch)
-    step = np.prod(plan.network.strides, axis=0)
-    sizes: dict[int, Any] = {0: torch.export.Dim("batch")}
-    for axis, multiple in enumerate(step):
-        edge = torch.export.Dim(f"size_{axis}")
-        sizes[2 + axis] = int(multiple) * edge if multiple > 1 else edge
+    fixed = ARCHITECTURES[plan.network.name].fixed_size
+    # The exporter takes a size of 1, anywhere inside, for one that never changes.
+    least = [1 if fixed else 2 * step for step in total_strides(plan.network)]
+    size = [max(edge, at_least) for edge, at_least in zip(plan.patch, least, strict=True)]
+    example = torch.zeros(1 if fixed else 2, plan.input_channels, *size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -69,10 +70,11 @@ def _traced(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> 
             dynamo=True,
             input_names=["image"],
             output_names=["logits"],
-            dynamic_shapes=[sizes],
+            dynamic_shapes=None if fixed else [_free_sizes(plan)],
             opset_version=_OPSET,
             verbose=False,
-            optimize=not _has_batch_norm(network),
+            # With fixed sizes it would also compute ahead what is no weight: masks of attention.
+            optimize=not (fixed or _has_batch_norm(network)),
         )
     if program is None:
         raise MedsegError("torch.onnx.export gave no program")
@@ -84,6 +86,15 @@ def _traced(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> 
     proto: onnx.ModelProto = program.model_proto
     _drop_biases_of_zeros(proto.graph)
     return proto
+
+
+def _free_sizes(plan: Plan) -> dict[int, Any]:
+    """Batch, and each size as a multiple of what the network needs."""
+    sizes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    for axis, multiple in enumerate(total_strides(plan.network)):
+        edge = torch.export.Dim(f"size_{axis}")
+        sizes[2 + axis] = multiple * edge if multiple > 1 else edge
+    return sizes
 
 
 def _drop_biases_of_zeros(graph: onnx.GraphProto) -> None:
