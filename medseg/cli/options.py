@@ -50,7 +50,10 @@ Overrides = Annotated[
 Config = Annotated[
     str | None,
     typer.Option(
-        "--config", "-c", metavar="NAME|FILE", help="A recipe's name, or a YAML file of plan values."
+        "--config",
+        "-c",
+        metavar="NAME|FILE",
+        help="A recipe's name (see --recipes), or a YAML file of plan values.",
     ),
 ]
 Dataset = Annotated[

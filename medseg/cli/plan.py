@@ -11,6 +11,7 @@ import medseg
 from medseg.cli.console import print_json
 from medseg.cli.options import Config, Dataset, Json, Overrides, Overwrite, Quiet
 from medseg.cli.progress import working
+from medseg.cli.recipes import Recipes, Schema
 
 EXAMPLES = """[bold]Examples[/bold]
 medseg plan Task04_Hippocampus
@@ -30,6 +31,8 @@ def command(
         typer.Option(help="What to plan for: auto, cpu, cuda or cuda:N. Its memory decides patch and batch."),
     ] = "auto",
     overwrite: Overwrite = False,
+    recipes: Recipes = False,  # noqa: ARG001 - its callback has done all, and so has the schema's
+    schema: Schema = False,  # noqa: ARG001
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

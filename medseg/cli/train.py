@@ -13,11 +13,13 @@ import medseg
 from medseg.cli.console import print_json
 from medseg.cli.options import Config, Dataset, Json, Overrides, Quiet
 from medseg.cli.progress import Progress, working
+from medseg.cli.recipes import Recipes
 
 if TYPE_CHECKING:
     from medseg.training import Status, TrainResult
 
 EXAMPLES = """[bold]Examples[/bold]
+medseg train --recipes
 medseg train Task04_Hippocampus -o run -c hippocampus
 medseg train Task04_Hippocampus -o run --max-minutes 30
 medseg train Task04_Hippocampus -o run --resume
@@ -42,12 +44,14 @@ def command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from RUN's last checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     devices: Annotated[int, typer.Option(help="Processes to train with (DDP), one per device.")] = 1,
+    recipes: Recipes = False,  # noqa: ARG001 - its callback has done all
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Plan, train, validate on whole scans, and export a bundle.
 
-    RUN also gets the log (CSV and TensorBoard), checkpoints, learning curves and overlay pictures.
+    RUN also gets the log (CSV and TensorBoard), checkpoints, learning curves, overlay pictures, and a report
+    of the validation: what is taken for what, borders, the worst cases.
     """
     with _told_how_to_go_on(out), working(quiet) as progress:
         result = medseg.train(

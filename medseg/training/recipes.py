@@ -10,11 +10,7 @@ import yaml
 
 from medseg.errors import NotFound, PlanInvalid
 from medseg.plans import load_yaml
-
-
-def recipe_names() -> tuple[str, ...]:
-    """Names of the recipes that ship with medseg."""
-    return tuple(sorted(_shipped()))
+from medseg.plans.recipes import shipped_recipes
 
 
 def read_recipe(config: str | Path) -> dict[str, Any]:
@@ -27,12 +23,12 @@ def read_recipe(config: str | Path) -> dict[str, Any]:
     PlanInvalid
         If the file is not a YAML mapping.
     """
-    shipped = _shipped()
+    shipped = shipped_recipes()
     if str(config) in shipped:
-        return load_yaml(shipped[str(config)], str(config))
+        return load_yaml(shipped[str(config)].text, str(config))
     path = Path(config)
     if not path.is_file():
-        raise NotFound(f"{config}: neither a file nor one of the recipes {', '.join(sorted(shipped))}")
+        raise NotFound(f"{config}: neither a file nor one of the recipes {', '.join(shipped)}")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -70,10 +66,3 @@ def merged(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any
             both = isinstance(old, Mapping) and isinstance(value, Mapping)
             result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
     return result
-
-
-def _shipped() -> dict[str, str]:
-    # configs/ lies inside the package in a wheel, beside it in a checkout.
-    package = Path(__file__).parents[1]
-    folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
-    return {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")}
