@@ -19,6 +19,7 @@ from medseg.volume import LabelMap, Volume, count_ids
 
 Progress = Callable[[str, int, int], None]
 _SAMPLES_PER_CASE = 10_000
+_COLOURS = ("red", "green", "blue")
 
 
 def read_case(case: Case, labels: LabelSet | None = None) -> tuple[Volume, LabelMap]:
@@ -67,12 +68,14 @@ def take_fingerprint(
     grids: list[Geometry] = []
     ids: set[int] = set()
     samples: list[list[NDArray[np.float64]]] = []
+    colours = True
     voxels: dict[int, int] = {}
     with_label: dict[int, int] = {}
     for number, case in enumerate(cases):
         volume, label_map = read_case(case, named)
         grids.append(network_geometry(volume.geometry, GridPlan()))
         samples.append(_foreground_samples(volume, label_map.data, ignored, seed=number))
+        colours &= len(case.images) == 1 and volume.source.format == "image" and len(volume.data) == 3
         counts = {i: count for i, count in count_ids(label_map.data).items() if i != ignored}
         for label_id, count in counts.items():
             voxels[label_id] = voxels.get(label_id, 0) + count
@@ -87,18 +90,18 @@ def take_fingerprint(
             f"{dataset.path}: every label map is empty", code="empty-labels", path=dataset.path
         )
     channels = len(samples[0])
-    if any(len(one) != channels for one in samples):
-        raise InputRefused(
-            f"{dataset.path}: cases differ in their number of channels: "
-            f"{sorted({len(one) for one in samples})}",
-            code="channels",
-            path=dataset.path,
-        )
-    names = (
-        dataset.channels
-        if len(dataset.channels) == channels
-        else tuple(f"channel {n}" for n in range(channels))
-    )
+    for case, one in zip(cases, samples, strict=True):
+        if len(one) != channels:
+            raise InputRefused(
+                f"{dataset.path}: case {cases[0].id!r} has {channels} channel(s), case {case.id!r} {len(one)}"
+                ": give all cases the same ones, pictures all in grey or all in RGB",
+                code="channels",
+                path=dataset.path,
+            )
+    if len(dataset.channels) == channels:
+        names = dataset.channels
+    else:
+        names = _COLOURS if colours else tuple(f"channel {n}" for n in range(channels))
     modalities = dataset.modalities if len(names) == len(dataset.modalities) else (None,) * channels
     total = sum(voxels.values())
     return (
