@@ -8,6 +8,7 @@ intensities and everything else normalised per scan.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,8 +16,8 @@ import numpy as np
 from medseg.labels import LabelSet
 from medseg.plans import ChannelPlan, ChannelStatistics, Fingerprint, SynthesisPlan, labels_as_specs
 from medseg.preprocess import WORLD_AXES
+from medseg.training.network_size import PerStage, Topology, network_size
 
-PerStage = tuple[tuple[int, ...], ...]
 SliceAxis = Literal["axial", "coronal", "sagittal"]
 # Slices that are cut across R, A, S.
 _ACROSS: tuple[SliceAxis, ...] = ("sagittal", "coronal", "axial")
@@ -37,8 +38,11 @@ def propose(
     memory_bytes: int,
     on_gpu: bool,
     slice_axis: SliceAxis | None = None,
+    network: Any = None,
 ) -> dict[str, Any]:
     """Plain values of a plan for a dataset, ready for a recipe and overrides to be laid over them.
+
+    ``network`` is their section of that name: network and encoder decide how wide and deep it is proposed.
 
     With ``slice_axis``, of a 2D model for volumes, which it sees slice by slice: see `slicing`.
     """
@@ -51,10 +55,12 @@ def propose(
     shape = tuple(on_grid[axis] for axis in order)[:dimensions]
     axis_spacing = (spacing or tuple(fingerprint.spacing_median[axis] for axis in order))[:dimensions]
     flips = flip_axes(labels, dimensions) if slice_axis is None else slice_flip_axes(labels, slice_axis)
-    features_start = 32 if on_gpu else 16
-    largest = _largest_patch_voxels(dimensions, features_start, memory_bytes, on_gpu)
-    patch, strides, kernels = plan_patch(shape, axis_spacing, largest)
-    features = tuple(min(features_start * 2**n, 512 if dimensions == 2 else 320) for n in range(len(strides)))
+    how = network_size(network, on_gpu)
+    weight = int(
+        np.ceil(how.features * how.memory)
+    )  # as many features of the plain U-Net take the same memory
+    largest = _largest_patch_voxels(dimensions, weight, memory_bytes, on_gpu)
+    patch, strides, kernels = plan_patch(shape, axis_spacing, largest, how.topology)
     return {
         "name": name,
         "dimensions": dimensions,
@@ -69,12 +75,12 @@ def propose(
         "patch": patch,
         "network": {
             "name": "unet",
-            "features": features,
+            "features": how.of_stages(len(strides), dimensions),
             "strides": strides,
             "kernel_sizes": kernels,
             "deep_supervision": max(0, min(3, len(strides) - 2)),
         },
-        "sampling": {"batch_size": _batch_size(fingerprint, patch, features_start, memory_bytes)},
+        "sampling": {"batch_size": _batch_size(fingerprint, patch, weight, memory_bytes)},
         "augmentation": {
             "rotation_degrees": _rotations(axis_spacing, labels, pictures),
             "flip_axes": flips,
@@ -146,29 +152,35 @@ def slice_flip_axes(labels: LabelSet, slice_axis: SliceAxis) -> list[int]:
 
 
 def plan_patch(
-    shape: tuple[int, ...], spacing: tuple[float, ...], largest_voxels: int
-) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    largest_voxels: int,
+    topology: Topology | None = None,
+) -> tuple[tuple[int, ...], PerStage, PerStage]:
     """Patch size, strides and kernel sizes for a median shape (voxels) and spacing (mm).
 
     The patch starts at the median shape and its longest edge shrinks, in steps of what the strides need,
-    until it holds at most ``largest_voxels``; every edge is then a multiple of its total stride.
+    until it holds at most ``largest_voxels``; every edge is then a multiple of its total stride. A network
+    whose strides are its own (``topology``) cannot shrink to a single voxel of its last stage.
     """
     size = [max(_MIN_EDGE, n) for n in shape]
     while True:
-        strides, kernels = _topology(size, spacing)
+        strides, kernels = (topology or _topology)(size, spacing)
         step = np.prod(strides, axis=0)
-        patch = [int(np.ceil(n / s) * s) for n, s in zip(size, step, strict=True)]
-        if np.prod(patch, dtype=np.int64) <= largest_voxels:
-            return tuple(patch), strides, kernels
-        axis = int(np.argmax(np.array(patch) / np.array(shape)))
-        if patch[axis] <= _MIN_EDGE:
-            axis = int(np.argmax(patch))
-        size[axis] = max(_MIN_EDGE, patch[axis] - int(step[axis]))
-        if max(size) <= _MIN_EDGE:
-            return tuple(patch), strides, kernels
+        patch = np.array([int(np.ceil(n / s) * s) for n, s in zip(size, step, strict=True)])
+        shrinks = (patch > np.maximum(step, _MIN_EDGE)) & (np.array(size) > _MIN_EDGE)
+        if np.prod(patch, dtype=np.int64) <= largest_voxels or not shrinks.any():
+            break
+        axis = int(np.argmax(patch / np.array(shape)))
+        if not shrinks[axis]:
+            axis = int(np.argmax(np.where(shrinks, patch, 0)))
+        size[axis] = max(_MIN_EDGE, int(patch[axis] - step[axis]))
+    if (patch == step).all():
+        patch[int(np.argmax(shape))] *= 2
+    return tuple(patch.tolist()), strides, kernels
 
 
-def _topology(size: list[int], spacing: tuple[float, ...]) -> tuple[PerStage, PerStage]:
+def _topology(size: Sequence[int], spacing: Sequence[float]) -> tuple[PerStage, PerStage]:
     edge, here = np.array(size, float), np.array(spacing, float)
     dimensions = len(size)
     strides = [(1,) * dimensions]

@@ -261,6 +261,7 @@ def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Pr
         memory_bytes=device.memory_bytes,
         on_gpu=device.kind == "cuda",
         slice_axis=slicing(fingerprint, layers),
+        network=layers.get("network"),
     )
     proposed = merged(proposed, proposed_outputs(dataset))
     if from_maps:
