@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medseg.errors import DeviceOutOfMemory, ModelRefused, UsageError
 from medseg.inference.backends.torch_memory import run_bytes
 from medseg.networks import build_network, load_tensors
+from medseg.plans.architectures import ARCHITECTURES, total_strides
 
 if TYPE_CHECKING:
     from medseg.models import ModelBundle
@@ -138,7 +139,12 @@ class TorchBackend:
 
     def _probe_cpu(self) -> int:
         plan = self._plan
-        steps = [int(step) for step in np.prod(plan.network.strides, axis=0)]
+        steps = list(total_strides(plan.network))
+        if ARCHITECTURES[plan.network.name].fixed_size:
+            # Attention grows with the window as a small patch does not show: the plan's own patch is run, as
+            # `run_bytes` doubles the axis that is halved here.
+            steps = list(plan.patch)
+            steps[int(np.argmax(steps))] //= 2
         return run_bytes(self._run, plan.input_channels, plan.patch, steps)
 
     def _probe_gpu(self) -> int:
