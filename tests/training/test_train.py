@@ -49,6 +49,11 @@ def test_a_run_ends_in_a_bundle_that_segments_new_cases(trained, decathlon, tmp_
         "checkpoints/best.pt",
         "curves.png",
         "overlays.png",
+        "report/report.json",
+        "report/cases.csv",
+        "report/confusion.png",
+        "report/borders.png",
+        "report/worst_cases.png",
     ):
         assert (trained.run / name).is_file(), name
     assert any((trained.run / "tensorboard").iterdir())
