@@ -15,7 +15,7 @@ from medseg.training.cache import CachedCase
 from medseg.training.difficulty import Difficulty, chances_of, summed_by_case
 from medseg.training.fit import FitSettings, fit
 from medseg.training.rarity import Rarity
-from medseg.training.sampling import draw_places, read_size
+from medseg.training.sampling import Prefetcher, draw_places, read_size
 
 SHAPE = (40, 50, 44)
 FRACTIONS = {0: 0.9475, 1: 0.04, 5: 0.0025, 9: 0.01}  # label 5 is the rarest
@@ -134,6 +134,32 @@ def test_what_needs_counts_is_refused_without_them():
         Rarity.of(cases(), Plan.checked(values))
     with pytest.raises(PlanInvalid, match="hard_fraction"):
         plan(hard_fraction=0.9)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9])
+def test_after_a_resume_the_same_cases_are_drawn_though_batches_are_read_ahead(stop):
+    the_plan, every = plan(by="case", hard_fraction=1.0), cases()
+    hardest = np.random.default_rng(5).integers(4, size=12)
+
+    def told(difficulty: Difficulty, drawn: list[int], step: int) -> None:
+        losses = [float(n == hardest[step]) for n in drawn]
+        difficulty.update(summed_by_case(drawn, losses, 4))
+
+    def run(difficulty: Difficulty, steps: range) -> list[list[int]]:
+        seen = []
+        with Prefetcher(every, the_plan, 0, difficulty) as ahead:
+            for step in steps:
+                ahead.batch(step)
+                seen.append(ahead.drawn)
+                told(difficulty, ahead.drawn, step)
+        return seen
+
+    whole = run(Difficulty(4, 1.0), range(12))
+    stopped, resumed = Difficulty(4, 1.0), Difficulty(4, 1.0)
+    assert run(stopped, range(stop)) == whole[:stop]
+    resumed.load(stopped.state())
+    assert run(resumed, range(stop, 12)) == whole[stop:]
+    assert len({tuple(drawn) for drawn in whole}) > 6
 
 
 class Stopped(Exception):
