@@ -123,7 +123,7 @@ def run(
     threads: Annotated[
         int | None,
         typer.Option(
-            help="CPU threads of each worker; as many as the study's first run had cores without it.",
+            help="CPU threads of each worker. Without it: its share of the cores, as in the study's first run.",
             rich_help_panel=HOW,
         ),
     ] = None,
