@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up a development environment and runs every test. Arguments go to pytest: scripts/test.sh tests/io -x
+# Sets up a development environment and runs every test, in a process for each core. Arguments go to pytest:
+# scripts/test.sh tests/io -x
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 make_venv
@@ -23,5 +24,6 @@ if [ "$(uname)" = Linux ]; then
   fi
 fi
 
+set -- -n auto --dist loadgroup "$@"
 say "Running the tests: python -m pytest $*"
 exec "${runner[@]+"${runner[@]}"}" .venv/bin/python -m pytest "$@"
