@@ -123,7 +123,7 @@ def run(
     threads: Annotated[
         int | None,
         typer.Option(
-            help="CPU threads of each worker. Without it: its share of the cores, as in the study's first run.",
+            help="CPU threads of each worker. Without it: a share of the cores, as in the study's first run.",
             rich_help_panel=HOW,
         ),
     ] = None,
