@@ -59,7 +59,7 @@ def borders_png(
     write(header, 0, 0.2, note, color=FAINT, va="center")
     width = (_WIDTH - _NAMES - _EDGE - 2 * _GAP) / 3
     heads = (
-        ("surface_dice", f"surface Dice within {tolerance:g} {unit}"),
+        ("surface_dice", f"surface Dice within {tolerance:g} {unit.removesuffix('s')}"),
         ("hd95_mm", f"95 % Hausdorff distance, {unit}"),
         ("mean_surface_distance_mm", f"mean surface distance, {unit}"),
     )
@@ -104,4 +104,6 @@ def _draw(axes: Axes, rows: Sequence[Sequence[float]], head: str, *, from_0_to_1
     largest = max((value for values in rows for value in values), default=0.0)
     if not any(len(values) for values in rows):
         write(axes, 0.5, 0.5, "no case has it", color=FAINT, ha="center", va="center")
+        axes.set_xticks([])
+        return
     axes.set_xlim(-0.03, 1.03) if from_0_to_1 else axes.set_xlim(-0.03 * largest, 1.06 * largest or 1.0)

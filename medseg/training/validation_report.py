@@ -110,7 +110,8 @@ class ValidationReport:
         borders_png(self._cases, folder / BORDERS, unit=self.unit, tolerance=_SETTINGS.surface_tolerance_mm)
         if self._worst:
             shown = [one.view for one in self._worst]
-            title = count if len(shown) == 1 else f"The worst {len(shown)} of {count}"
+            some = len(shown) < len(self._cases)
+            title = f"The worst {len(shown)} of {count}" if some else f"{count}, the worst first"
             worst_png(shown, self._labels, folder / WORST, title=title)
 
     @property
