@@ -119,7 +119,7 @@ class RefineStep(_Step):
     step: Literal["refine"] = "refine"
     radius_mm: Millimetres = Field(description="half the width of the filter's windows")
     edge: float = Field(
-        default=0.1,
+        default=0.05,
         gt=0,
         le=1,
         description="a contrast that counts as an edge, as a share of the scan's range from its 1st to 99th "

@@ -22,7 +22,7 @@ def refine_edges(
     image: NDArray[np.number],
     radius_mm: float,
     *,
-    edge: float = 0.1,
+    edge: float = 0.05,
     ids: Collection[int] | None = None,
 ) -> LabelMap:
     """Move borders to edges of the scan nearby: each voxel gets the class whose filtered mask is largest.

@@ -66,11 +66,12 @@ def _how_to_run(bundle: ModelBundle) -> str:
     return f"""
 ## Running this MONAI Bundle
 
+    without = " medseg's post-processing is not done." if bundle.plan.inference.steps else ""
 Needs MONAI, torch and nibabel (pictures: Pillow); not medseg. Put {ending} files into a folder and run
 inside the bundle:
 
     python -m monai.bundle run --config_file configs/inference.json \\
         --dataset_dir /path/to/scans --output_dir /path/to/results
 
-Each result, `<name>_seg`, is on its scan's own grid, with the label ids of the table above.
+Each result, `<name>_seg`, is on its scan's own grid, with the label ids of the table above.{without}
 """
