@@ -6,13 +6,24 @@ installed. The workflow needs no pytorch-ignite; an ``evaluator`` for tools that
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from medseg.errors import UsageError
+from medseg.networks.segresnet import segresnet_arguments
+from medseg.networks.swin_unetr import swin_unetr_arguments
 from medseg.networks.unet import dynunet_arguments
 from medseg.plans import ChannelPlan, Plan
 
 Config = dict[str, Any]
+
+# MONAI's classes whose tensors a network of ours bears under the same names; what it has beside them is the
+# heads of deep supervision. (BasicUNetPlusPlus gives a list, which MONAI's inferer does not take.)
+_MONAIS: dict[str, tuple[str, Callable[[Plan], Config]]] = {
+    "unet": ("DynUNet", dynunet_arguments),
+    "segresnet": ("SegResNetDS", segresnet_arguments),
+    "swin_unetr": ("SwinUNETR", swin_unetr_arguments),
+}
 
 # A plan's one orientation, its axes in the order in which the network sees them.
 _AXCODES = {None: "RAS", "axial": "RAS", "coronal": "RSA", "sagittal": "ASR"}
@@ -32,8 +43,13 @@ def inference_config(plan: Plan) -> Config:
             f"model {plan.name!r} gives regions that may overlap: only models whose labels exclude each "
             "other can be exported to a MONAI Bundle"
         )
-    if plan.network.name != "unet":
-        raise UsageError(f"network {plan.network.name!r}: only 'unet' is MONAI's own and can be exported")
+    net = plan.network
+    if net.name not in _MONAIS or net.encoder != "plain" or net.attention_gates:
+        raise UsageError(
+            f"network {net.name!r}, encoder {net.encoder!r}: only {', '.join(_MONAIS)} with a plain encoder "
+            "and no attention gates are MONAI's own and can be exported"
+        )
+    target, arguments = _MONAIS[net.name]
     if plan.grid.neighbours:
         raise UsageError(
             f"model {plan.name!r} sees neighbouring slices (grid.neighbours), MONAI's SliceInferer does "
@@ -53,7 +69,7 @@ def inference_config(plan: Plan) -> Config:
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "checkpoint": "$@bundle_root + '/models/model.pt'",
         "datalist": _datalist(plan),
-        "network_def": {"_target_": "DynUNet", **dynunet_arguments(plan)},
+        "network_def": {"_target_": target, **arguments(plan)},
         "network": "$@network_def.to(@device).eval()",
         "load_weights": "$@network.load_state_dict("
         "torch.load(@checkpoint, map_location=@device, weights_only=True))",

@@ -57,16 +57,19 @@ def _state_dict(bundle: ModelBundle) -> bytes:
     network = build_network(bundle.plan)
     load_tensors(network, {k: v.astype(np.float32) for k, v in bundle.weights().items()})
     stream = io.BytesIO()
-    torch.save(network.state_dict(), stream)
+    state = network.state_dict()
+    if bundle.plan.network.name != "unet":  # DynUNet has these heads itself
+        state = {name: one for name, one in state.items() if not name.startswith("deep_supervision_heads.")}
+    torch.save(state, stream)
     return stream.getvalue()
 
 
 def _how_to_run(bundle: ModelBundle) -> str:
     ending = "PNG" if pictures(bundle.plan) else "NIfTI (`.nii.gz`)"
+    without = " medseg's post-processing is not done." if bundle.plan.inference.steps else ""
     return f"""
 ## Running this MONAI Bundle
 
-    without = " medseg's post-processing is not done." if bundle.plan.inference.steps else ""
 Needs MONAI, torch and nibabel (pictures: Pillow); not medseg. Put {ending} files into a folder and run
 inside the bundle:
 
