@@ -21,7 +21,7 @@ QUIET = pytest.mark.filterwarnings("ignore:.*")  # torch's exporter and fabric w
         ((), {"fold": 7}, "expected 0 to 4, or all"),
         ((), {"devices": 0}, "--devices 0"),
         ((), {"max_minutes": -1.0}, "--max-minutes -1"),
-        (("network.name=foo",), {}, "expected one of stem_unet, unet"),
+        (("network.name=foo",), {}, "network.name: Input should be .*swin_unetr"),
         (("precision=f16",), {"device": "cpu"}, "f32 or bf16"),
         (("hold_back_every=1",), {"fold": "all"}, "holds back all of 10"),
         (("hold_back_every=5.0",), {}, "whole number"),
