@@ -16,6 +16,7 @@ from medseg.datasets import DatasetReport, check_dataset
 from medseg.datasets.checking.sheet import choose
 from medseg.datasets.checking.structures import find_gaps, find_islands
 from medseg.errors import UsageError
+from tests.label_map_data import write_label_maps
 
 SHAPE = (18, 22, 16)
 # Voxels of 0.9 x 1.1 x 2 mm; axes run to the left, to posterior and up, turned by 10 degrees about S.
@@ -217,6 +218,17 @@ def test_missing_unlabelled_and_repeated_files_of_one_patient_are_named(tmp_path
     assert "gone.nii does not exist" in report.findings[0].message
     assert report.findings[1].case == "c0"
     assert "c1" in report.findings[1].message
+
+
+def test_label_maps_without_images_are_judged_by_their_tissues(tmp_path):
+    folder = write_label_maps(tmp_path / "heads")
+    first = sorted(folder.glob("*.nii.gz"))[0]
+    found = nib.load(first)
+    data = np.asarray(found.dataobj).copy()
+    data[0, 0, 0] = 999
+    nib.save(nib.Nifti1Image(data, found.affine), first)
+    report = check_dataset(folder)
+    assert [(one.code, one.label) for one in report.faults] == [("unknown-labels", 999)]
 
 
 def test_gaps_and_islands_agree_with_brute_force():

@@ -116,6 +116,15 @@ def test_nyu_depth_has_four_channels_and_its_own_grid(tmp_path):
         assert np.array_equal(np.array(Image.open(case.label)), ids[n])
 
 
+def test_what_was_imported_can_be_imported_again(tmp_path):
+    made.nyu_depth(tmp_path / "nyu.mat")
+    import_dataset(tmp_path / "nyu.mat", tmp_path / "out")
+    import_dataset(tmp_path / "out", tmp_path / "again")
+    (first, *_), (second, *_) = read_dataset(tmp_path / "out").cases, read_dataset(tmp_path / "again").cases
+    for before, after in zip((*first.images, first.label), (*second.images, second.label), strict=True):
+        assert before.read_bytes() == after.read_bytes()
+
+
 def test_nyu_depth_without_h5py_says_what_to_install(tmp_path, monkeypatch):
     made.nyu_depth(tmp_path / "nyu.mat")
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
@@ -244,6 +253,13 @@ def test_a_path_in_dataset_json_stays_in_the_folder(tmp_path, path):
         with pytest.raises(InputRefused, match="leads out of") as refusal:
             reading(source)
         assert refusal.value.code == "path-escapes"
+
+
+def test_a_file_ending_is_no_way_out_of_the_folder(tmp_path):
+    facts = {"channel_names": {"0": "CT"}, "labels": {"a": 1}, "file_ending": "/../../secret.nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    with pytest.raises(InputRefused, match="file_ending"):
+        read_dataset(tmp_path)
 
 
 def test_a_list_of_an_import_stays_in_its_folder_too(tmp_path):

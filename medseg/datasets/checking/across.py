@@ -43,7 +43,7 @@ def _copies(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
     for same in groups:
         others = ", ".join(one.case.id for one in same[1:])
         text = f"the same image as {others}, voxel by voxel"
-        yield Finding("duplicate-image", same[0].case.id, same[0].case.images[0], text, weight=len(same))
+        yield Finding("duplicate-image", same[0].case.id, same[0].image_file, text, weight=len(same))
     copied = {id(one) for same in groups for one in same}
     for same in _groups(facts, lambda one: one.label_digest or None):
         if not all(id(one) in copied for one in same):
@@ -74,14 +74,14 @@ def _near(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
         if distance < limit:
             one, other = different[first], different[second]
             text = f"nearly the same image as {other.case.id} (correlation {1 - distance:.4f}, seen small)"
-            yield Finding("near-duplicate", one.case.id, one.case.images[0], text, weight=1 - distance)
+            yield Finding("near-duplicate", one.case.id, one.image_file, text, weight=1 - distance)
 
 
 def _patients(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
     for same in _groups(facts, lambda one: one.case.patient):
         others = ", ".join(one.case.id for one in same[1:])
         text = f"of the same patient as {others}: folds may part them, and scores come out too good"
-        yield Finding("same-patient", same[0].case.id, same[0].case.images[0], text, weight=len(same))
+        yield Finding("same-patient", same[0].case.id, same[0].image_file, text, weight=len(same))
 
 
 def _groups(facts: Sequence[CaseFacts], key: Callable[[CaseFacts], Hashable | None]) -> list[list[CaseFacts]]:
@@ -105,7 +105,7 @@ def _unlike(
     for one in facts:
         if key(one) != usual:
             told = text.format(*("unnamed" if value is None else value for value in (key(one), usual)))
-            yield Finding(code, one.case.id, one.case.images[0], told)
+            yield Finding(code, one.case.id, one.image_file, told)
 
 
 def _spacings(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
@@ -118,7 +118,7 @@ def _spacings(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
         factor = float(np.exp(np.abs(np.log(mm / median)).max()))
         if factor > _SPACING_FACTOR:
             text = f"voxels of {_words(mm)} mm (R, A, S), the median case has {_words(median)} mm"
-            yield Finding("spacing-differs", one.case.id, one.case.images[0], text, weight=factor)
+            yield Finding("spacing-differs", one.case.id, one.image_file, text, weight=factor)
 
 
 def _world_spacing(one: CaseFacts) -> list[float]:
@@ -148,7 +148,7 @@ def _contrasts(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding
             f"{name(label_id)} is brighter than {rank:.0%} of the image, in the median case than {median:.0%}"
         )
         place = one.structures[label_id].place
-        yield Finding("contrast-differs", case_id, one.case.images[0], text, label_id, apart, place)
+        yield Finding("contrast-differs", case_id, one.image_file, text, label_id, apart, place)
 
 
 def _absent(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:

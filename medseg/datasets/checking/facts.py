@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,17 +57,19 @@ class CaseFacts:
     ranks: Mapping[int, float]
     is_constant: bool
 
+    @property
+    def image_file(self) -> Path:
+        """The first image; the label map where images are made from it."""
+        return self.case.images[0] if self.case.images else self.case.label
+
 
 def facts_of(case: Case, images: list[Volume], label_map: LabelMap, ignored: int | None) -> CaseFacts:
     """The facts of a case whose files lie on one grid."""
     grid = images[0].geometry
     first = images[0].data[0]
-    found = structures(label_map.data, grid, ignored)
+    found = structures(label_map.data, first, grid, ignored)
     sample = np.sort(_sample(first))
-    ranks = {}
-    for label_id in found:
-        values = first[label_map.data == label_id]
-        ranks[label_id] = float(np.searchsorted(sample, np.median(values)) / sample.size)
+    ranks = {n: float(np.searchsorted(sample, one.median) / sample.size) for n, one in found.items()}
     return CaseFacts(
         case=case,
         grid=grid,
@@ -121,6 +124,6 @@ def _digest(*arrays: NDArray[np.generic]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(repr(array.shape).encode())
-        for part in array:
+        for part in array if array.ndim == 3 else (part for channel in array for part in channel):
             digest.update(np.ascontiguousarray(part, np.float64).tobytes())
     return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from medseg.datasets.checking.sides import findings_of_sides
 from medseg.datasets.checking.within import findings_of
 from medseg.datasets.dataset import LABEL_MAPS, Case, Dataset
 from medseg.datasets.reading import file_faults, find_dataset
+from medseg.datasets.tissue_tables import read_tissues
 from medseg.errors import InputRefused, UsageError
 from medseg.io import files, read, read_labels
+from medseg.labels import LabelSet
 from medseg.volume import LabelMap, Volume
 
 Progress = Callable[[str, int, int], None]
@@ -82,7 +84,7 @@ def check_dataset(
     NotFound, InputRefused
         If there is no dataset, or none that can be listed. Faults of its files are findings.
     """
-    found = find_dataset(Path(dataset))
+    found = _with_tissues(find_dataset(Path(dataset)))
     folder = None if out is None else Path(out)
     if folder is not None:
         _check_free(folder, overwrite)
@@ -135,6 +137,14 @@ def _load(case: Case) -> tuple[list[Volume], LabelMap]:
 def _facts(case: Case, dataset: Dataset) -> CaseFacts:
     images, label_map = _load(case)
     return facts_of(case, images, label_map, dataset.ignore_label)
+
+
+def _with_tissues(dataset: Dataset) -> Dataset:
+    """Label maps that images are made from hold tissues, more than the labels that are learnt."""
+    if dataset.layout != LABEL_MAPS:
+        return dataset
+    names = {tissue.value: f"tissue {tissue.value}" for tissue in read_tissues(dataset.path) if tissue.value}
+    return replace(dataset, labels=LabelSet.from_names(names))
 
 
 def _unlabelled(dataset: Dataset) -> Iterator[Finding]:

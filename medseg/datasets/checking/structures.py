@@ -49,6 +49,8 @@ class Structure:
         Centre of mass, RAS+ mm.
     place
         The voxel nearest to it, seen along the third axis.
+    median
+        Of the image's values in it.
     gaps, islands
         See `find_gaps` and `find_islands`.
     """
@@ -56,14 +58,15 @@ class Structure:
     voxels: int
     centre: tuple[float, float, float]
     place: Place
+    median: float
     gaps: tuple[Gap, ...]
     islands: Islands | None
 
 
 def structures(
-    data: NDArray[np.unsignedinteger], grid: Geometry, leave_out: int | None
+    data: NDArray[np.unsignedinteger], image: NDArray[np.generic], grid: Geometry, leave_out: int | None
 ) -> dict[int, Structure]:
-    """Each label of a map (I, J, K) by its id; ``leave_out`` is the label to ignore."""
+    """Each label of a map (I, J, K) on an image by its id; ``leave_out`` is the label to ignore."""
     found = {}
     for n, box in enumerate(ndimage.find_objects(data), start=1):
         if box is None or n == leave_out:
@@ -81,6 +84,7 @@ def structures(
             int(mask.sum()),
             (float(world[0]), float(world[1]), float(world[2])),
             Place((i, j, k), 2),
+            float(np.median(image[box][mask])),
             find_gaps(mask, start),
             find_islands(mask, start),
         )

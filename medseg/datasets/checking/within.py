@@ -16,7 +16,7 @@ def findings_of(facts: CaseFacts, dataset: Dataset) -> Iterator[Finding]:
     """Everything about a case that needs no other case to be seen."""
     case, label = facts.case, facts.case.label
     if facts.is_constant:
-        yield Finding("constant-image", case.id, case.images[0], "a channel has one value everywhere")
+        yield Finding("constant-image", case.id, facts.image_file, "a channel has one value everywhere")
     if not facts.ids:
         yield Finding("empty-labels", case.id, label, "the label map holds nothing")
     yield from _unknown(facts, dataset)

@@ -66,6 +66,12 @@ def _read_nnunet(path: Path, facts: dict[str, Any]) -> Dataset:
     entries, regions = read_regions(facts, path)
     labels, ignored = read_labels_of(entries, path)
     ending = str(facts.get("file_ending", ".nii.gz"))
+    if ending not in files.EXTENSIONS:
+        raise InputRefused(
+            f"{path / 'dataset.json'}: file_ending {ending!r}: expected one of {', '.join(files.EXTENSIONS)}",
+            code="bad-dataset-json",
+            path=path,
+        )
     cases = []
     for label in sorted((path / "labelsTr").glob(f"*{ending}")):
         case = label.name[: -len(ending)]

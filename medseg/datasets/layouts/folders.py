@@ -35,19 +35,22 @@ def read_folders(path: Path) -> Dataset:
         for stem, image in by_stem.items()
         if _CHANNEL.search(stem) and stem not in ids and _CHANNEL.sub("", stem) in ids
     ]
+    faults = []
     if further:
-        raise InputRefused(
-            f"{path}: images/ holds further channels ({', '.join(further[:5])}), this layout has one file "
-            f"per case: use a CSV list with columns image_<channel>, or an nnU-Net v2 folder",
-            code="further-channels",
-            path=path,
+        text = (
+            f"images/ holds further channels ({', '.join(further)}), this layout has one file per case: use "
+            f"a CSV list with columns image_<channel>, or an nnU-Net v2 folder"
         )
+        faults.append(("further-channels", text))
     if orphans:
+        text = (
+            f"no image in images/ has the name of label(s) {', '.join(orphans)}: name both alike, e.g. "
+            f"images/case1.nii.gz and labels/case1.nii.gz"
+        )
+        faults.append(("label-without-image", text))
+    if faults:
         raise InputRefused(
-            f"{path}: no image in images/ has the name of label(s) {', '.join(orphans[:5])}: name both "
-            f"alike, e.g. images/case1.nii.gz and labels/case1.nii.gz",
-            code="label-without-image",
-            path=path,
+            f"{path}: " + "; ".join(text for _, text in faults), code=faults[0][0], path=path, reasons=faults
         )
     names = path / "labels.json"
     labels, ignored = read_labels_of(read_json(names) if names.is_file() else None, path)

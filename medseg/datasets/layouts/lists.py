@@ -57,9 +57,8 @@ def dataset_of_facts(path: Path, facts: dict[str, Any], own_folder: bool = False
             raise InputRefused(f"{path}, line {number}: an empty path", code="missing-columns", path=path)
         images = tuple(_place(path, row[c], own_folder) for c in columns)
         label = _place(path, row["label"], own_folder)
-        cases.append(
-            Case(str(row.get("case_id") or files.stem(label)), images, label, row.get("patient") or None)
-        )
+        case_id = str(row.get("case_id") or files.stem(label))
+        cases.append(Case(case_id, images, label, row.get("patient") or None))
     labels, ignored = read_labels_of(facts.get("labels"), path)
     channels = _channels(path, facts.get("channels"), columns)
     modalities = tuple(modality_of(channel) for channel in channels)

@@ -31,8 +31,7 @@ def survey(path: Path, _: SourceOptions) -> Survey:
         Problem(code, case_id, message.lstrip(": ") + ": add it, or remove the case")
         for code, case_id, message in file_faults(dataset)
     ]
-    several = any(len(case.images) > 1 for case in dataset.cases)
-    files = tuple(map(safe_name, dataset.channels)) if several or _is_4d(dataset) else ("",)
+    files = _file_names(dataset)
     return Survey(
         dataset.layout,
         dataset.name,
@@ -53,8 +52,14 @@ def survey(path: Path, _: SourceOptions) -> Survey:
     )
 
 
-def _is_4d(dataset: Dataset) -> bool:
-    return dataset.layout == "decathlon" and len(dataset.channels) > 1
+def _file_names(dataset: Dataset) -> tuple[str, ...]:
+    """One name per file of a case; files of several channels each, as of RGB and depth, are numbered."""
+    is_4d = dataset.layout == "decathlon" and len(dataset.channels) > 1
+    count = len(dataset.channels) if is_4d else len(dataset.cases[0].images)
+    if count == 1:
+        return ("",)
+    named = tuple(map(safe_name, dataset.channels))
+    return named if len(named) == count else tuple(f"{n:04d}" for n in range(count))
 
 
 def _read(case: Case, files: int) -> Example:

@@ -24,7 +24,7 @@ from medseg.labels import LabelSet
 from medseg.volume import LabelMap, Source, Volume
 
 _NEEDED = {"images": 4, "depths": 3, "labels": 3}
-_MOST_CLASSES, _LONGEST_NAME, _LARGEST_SIDE = 10_000, 200, 8192
+_MOST_PICTURES, _MOST_CLASSES, _LONGEST_NAME, _LARGEST_SIDE = 100_000, 10_000, 200, 8192
 _MARK = b"\x89HDF\r\n\x1a\n"
 
 
@@ -96,7 +96,7 @@ def _count(path: Path, file: Any) -> int:
         and sets["depths"].dtype.kind == "f"
         and sets["labels"].dtype.kind == "u"
     )
-    if not fits or not depths[0]:
+    if not fits or not 1 <= depths[0] <= _MOST_PICTURES:
         raise InputRefused(
             f"{path.name}: images {images}, depths {depths}, labels {labels}: expected (N, 3, columns, rows) "
             f"of 8 bits and twice (N, columns, rows), as in nyu_depth_v2_labeled.mat",

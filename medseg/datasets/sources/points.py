@@ -17,7 +17,8 @@ from medseg.labels import LabelSet
 from medseg.volume import LabelMap, Source, Volume
 
 _COLUMNS = 6  # x y z red green blue
-_MOST_VOXELS = 1 << 28
+_MOST_VOXELS = 1 << 25  # 50 bytes each while points are counted
+_FARTHEST = 1e5  # no room is that far from its origin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +60,8 @@ def read_points(path: Path) -> NDArray[np.float64]:
     Raises
     ------
     InputRefused
-        ``bad-points`` if a line is not six finite numbers, or a colour is not from 0 to 255. The published
+        ``bad-points`` if a line is not six finite numbers, a colour is not from 0 to 255, or a
+        coordinate is beyond 100 km. The published
         set has a few such lines.
     """
     import pandas as pd
@@ -71,7 +73,8 @@ def read_points(path: Path) -> NDArray[np.float64]:
         raise _refused(path, _first_bad_line(path)) from error
     if points.shape[1] != _COLUMNS or not np.isfinite(points).all():
         raise _refused(path, _first_bad_line(path))
-    wrong = np.flatnonzero(((points[:, 3:] < 0) | (points[:, 3:] > 255)).any(axis=1))
+    far = (np.abs(points[:, :3]) > _FARTHEST).any(axis=1)
+    wrong = np.flatnonzero(far | ((points[:, 3:] < 0) | (points[:, 3:] > 255)).any(axis=1))
     if wrong.size:
         raise _refused(path, int(wrong[0]) + 1)
     return points
@@ -108,7 +111,7 @@ def gather(parts: Sequence[tuple[int, NDArray[np.float64]]], edge: float, source
     Raises
     ------
     InputRefused
-        ``too-large`` beyond 2^28 voxels.
+        ``too-large`` beyond 2^25 voxels.
     """
     cells = [np.floor(points[:, :3] / edge) for _, points in parts]
     lowest = np.min([cell.min(axis=0) for cell in cells], axis=0)
