@@ -43,6 +43,7 @@ def _plot(figure: Figure, left: float, title: str) -> Axes:
     axes = figure.add_axes((left, 0.12, 0.39, 0.79), facecolor=PAGE)
     axes.set_title(title, color=INK, fontsize=11, loc="left")
     axes.set_xlabel("step", color=FAINT, fontsize=9)
+    axes.locator_params(axis="x", integer=True)  # there is no half step
     axes.tick_params(colors=FAINT, labelsize=8)
     axes.grid(color=FAINT, alpha=0.2, linewidth=0.6)
     for spine in axes.spines.values():
