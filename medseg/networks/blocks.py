@@ -6,7 +6,7 @@ patches, as memory allows them, is too small for batch normalisation to count on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -19,20 +19,20 @@ def convolution(
     before: int, after: int, kernel: Step, stride: Step | None = None, *, bias: bool = False
 ) -> nn.Module:
     """A convolution that keeps the size, or divides it by ``stride``; its rank is that of ``kernel``."""
-    kind = nn.Conv2d if len(kernel) == 2 else nn.Conv3d
+    kind: Callable[..., nn.Module] = nn.Conv2d if len(kernel) == 2 else nn.Conv3d
     padding = tuple(size // 2 for size in kernel)
     return kind(before, after, kernel, stride=stride or (1,) * len(kernel), padding=padding, bias=bias)
 
 
 def enlargement(before: int, after: int, stride: Step) -> nn.Module:
     """A transposed convolution that multiplies the size by ``stride``."""
-    kind = nn.ConvTranspose2d if len(stride) == 2 else nn.ConvTranspose3d
+    kind: Callable[..., nn.Module] = nn.ConvTranspose2d if len(stride) == 2 else nn.ConvTranspose3d
     return kind(before, after, stride, stride=stride, bias=False)
 
 
 def normalisation(width: int, dimensions: int) -> nn.Module:
     """Instance normalisation with weights."""
-    kind = nn.InstanceNorm2d if dimensions == 2 else nn.InstanceNorm3d
+    kind: Callable[..., nn.Module] = nn.InstanceNorm2d if dimensions == 2 else nn.InstanceNorm3d
     return kind(width, affine=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -99,7 +101,7 @@ class AttentionGate(nn.Module):
     def __init__(self, coarse: int, skip: int, stride: Step) -> None:
         super().__init__()
         ones, inner = (1,) * len(stride), max(1, skip // 2)
-        kind = nn.Conv2d if len(stride) == 2 else nn.Conv3d
+        kind: Callable[..., nn.Module] = nn.Conv2d if len(stride) == 2 else nn.Conv3d
         self.of_skip = kind(skip, inner, stride, stride=stride, bias=False)
         self.of_coarse = convolution(coarse, inner, ones, bias=True)
         self.weight = convolution(inner, 1, ones, bias=True)

@@ -108,13 +108,13 @@ def googlenet(stage: Stage) -> tuple[nn.Module, int]:
     ones = (1,) * len(stage.stride)
     if stage.number == 0:
         return unit(stage.before, stage.features, stage.kernel, stage.stride, stage.dropout), stage.features
+    made: list[nn.Module] = []
     if stage.number == 1:
         made = [
             unit(stage.before, stage.features, ones, None, stage.dropout),
             unit(stage.features, stage.features, stage.kernel, None, stage.dropout),
         ]
     else:
-        made = []
         for n in range(_count((2, 5, 2), stage.number - 2)):
             before = stage.before if n == 0 else stage.features
             made.append(_Inception(before, stage.features, stage.kernel, stage.dropout))
@@ -125,7 +125,7 @@ def lenet5(stage: Stage) -> tuple[nn.Module, int]:
     """LeCun et al., Proc. IEEE 86, 1998: mean pooling, then one convolution of 5."""
     wide = tuple(size + 2 if size > 1 else 1 for size in stage.kernel)
     ones = (1,) * len(wide)
-    pool = nn.AvgPool2d if len(wide) == 2 else nn.AvgPool3d
+    pool: Callable[..., nn.Module] = nn.AvgPool2d if len(wide) == 2 else nn.AvgPool3d
     made = unit(stage.before, stage.features, wide, None, stage.dropout)
     return nn.Sequential(nn.Identity() if stage.stride == ones else pool(stage.stride), made), stage.features
 
@@ -142,7 +142,7 @@ class _Inception(nn.Module):
         single, double, pooled = after // 4, max(1, after // 8), max(1, after // 8)
         middle = after - single - double - pooled
         inner, inner_double = max(1, 3 * after // 8), max(1, after // 16)
-        pool = nn.MaxPool2d if len(kernel) == 2 else nn.MaxPool3d
+        pool: Callable[..., nn.Module] = nn.MaxPool2d if len(kernel) == 2 else nn.MaxPool3d
         self.branches = nn.ModuleList(
             [
                 unit(before, single, ones, None, dropout),
@@ -168,7 +168,8 @@ class _Inception(nn.Module):
 def _pooling(stride: Step) -> nn.Module:
     if all(step == 1 for step in stride):
         return nn.Identity()
-    return nn.MaxPool2d(stride) if len(stride) == 2 else nn.MaxPool3d(stride)
+    pool: Callable[..., nn.Module] = nn.MaxPool2d if len(stride) == 2 else nn.MaxPool3d
+    return pool(stride)
 
 
 def _count(counts: tuple[int, ...], number: int) -> int:

@@ -32,9 +32,10 @@ class SegResNet(SegResNetDS):
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         skips = self.encoder(x)
         decoded = [skips.pop()]
-        for level in self.up_layers:
+        levels: list[Any] = list(self.up_layers)  # ModuleDicts
+        for level in levels:
             decoded.append(level["blocks"](level["upsample"](decoded[-1]) + skips.pop()))
-        logits: Tensor = self.up_layers[-1]["head"](decoded[-1])
+        logits: Tensor = levels[-1]["head"](decoded[-1])
         if not self.training:
             return logits
         coarser = zip(self.deep_supervision_heads, decoded[-2::-1], strict=False)

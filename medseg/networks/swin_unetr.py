@@ -80,7 +80,7 @@ def build_swin_unetr(plan: Plan) -> nn.Module:
 def _stage(layer: Any, x: Tensor) -> Tensor:
     """MONAI's BasicLayer: blocks of attention in windows, every other one shifted; then half the size."""
     size = tuple(x.shape[2:])
-    window, shift = get_window_size(size, layer.window_size, layer.shift_size)
+    window, shift = get_window_size(size, layer.window_size, layer.shift_size)  # type: ignore[no-untyped-call]
     mask = _mask(size, tuple(window), tuple(shift), x) if any(shift) else None
     x = x.movedim(1, -1).contiguous()
     for block in layer.blocks:
