@@ -206,6 +206,15 @@ def test_a_dataset_mirrored_as_a_whole_is_one_finding(tmp_path):
     assert "4 of 4 cases" in report.findings[0].message
 
 
+def test_a_label_that_is_made_of_pieces_is_one_note(tmp_path):
+    cases = sound(5)
+    for n, case in enumerate(cases.values()):
+        case.label[0, : 2 * n : 2, 0] = 1
+    report = check_dataset(write(tmp_path / "data", cases))
+    assert [(one.code, one.case) for one in report.findings] == [("tiny-islands", "sound_4")]
+    assert "4 of 5 cases" in report.findings[0].message
+
+
 def test_missing_unlabelled_and_repeated_files_of_one_patient_are_named(tmp_path):
     folder = write(tmp_path / "data", sound(3))
     (folder / "images/extra.nii").write_bytes((folder / "images/sound_0.nii").read_bytes())

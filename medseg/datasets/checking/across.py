@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.datasets.checking.facts import CaseFacts
 from medseg.datasets.checking.findings import Finding
-from medseg.datasets.checking.within import name_in
+from medseg.datasets.checking.within import FEWEST, name_in
 from medseg.datasets.dataset import Dataset
 
 # Two images are near copies where 1 - the correlation of their thumbnails is below _NEAR, and far below what
@@ -20,7 +20,6 @@ _NEAR, _NEARER_THAN_USUAL = 0.05, 0.25
 _NEAR_WHERE_FEW = 0.005
 _SPACING_FACTOR = 3.0
 _RANK_APART, _RANK_DEVIATIONS = 0.35, 5.0
-_FEWEST = 4  # with fewer cases there is no telling which one is unlike the others
 _BLOCK = 512
 
 
@@ -68,7 +67,7 @@ def _near(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
             if column > start + row:
                 pairs.append((float(unlike[row, column]), start + int(row), int(column)))
     limit = _NEAR_WHERE_FEW
-    if len(different) >= _FEWEST:
+    if len(different) >= FEWEST:
         limit = min(_NEAR, _NEARER_THAN_USUAL * float(np.median(nearest)))
     for distance, first, second in pairs:
         if distance < limit:
@@ -100,7 +99,7 @@ def _unlike(
     """Cases unlike more than half of all, where there is such a majority."""
     counts = Counter(key(one) for one in facts)
     usual, count = counts.most_common(1)[0] if counts else (None, 0)
-    if len(facts) < _FEWEST or count <= len(facts) / 2:
+    if len(facts) < FEWEST or count <= len(facts) / 2:
         return
     for one in facts:
         if key(one) != usual:
@@ -110,7 +109,7 @@ def _unlike(
 
 def _spacings(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
     """Voxels three times as long or short along a world axis as the median's."""
-    if len(facts) < _FEWEST:
+    if len(facts) < FEWEST:
         return
     all_mm = np.array([_world_spacing(one) for one in facts])
     median = np.median(all_mm, axis=0)
@@ -133,7 +132,7 @@ def _contrasts(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding
     worst: dict[str, tuple[float, int, float, float, CaseFacts]] = {}
     for label_id in ids:
         having = [one for one in facts if label_id in one.ranks]
-        if len(having) < _FEWEST:
+        if len(having) < FEWEST:
             continue
         ranks = np.array([one.ranks[label_id] for one in having])
         median = float(np.median(ranks))

@@ -16,7 +16,7 @@ from medseg.datasets.checking.facts import CaseFacts, facts_of
 from medseg.datasets.checking.findings import Finding, gravest_first
 from medseg.datasets.checking.sheet import draw_sheet
 from medseg.datasets.checking.sides import findings_of_sides
-from medseg.datasets.checking.within import findings_of
+from medseg.datasets.checking.within import findings_of, with_usual_islands_once
 from medseg.datasets.dataset import LABEL_MAPS, Case, Dataset
 from medseg.datasets.reading import file_faults, find_dataset
 from medseg.datasets.tissue_tables import read_tissues
@@ -101,6 +101,7 @@ def check_dataset(
             findings.append(Finding(refusal.code, case.id, refusal.path or case.label, str(refusal)))
         if progress is not None:
             progress("cases", number + 1, len(found.cases))
+    findings = with_usual_islands_once(findings, len(facts))
     findings += findings_across(facts, found)
     findings += findings_of_sides(facts, found)
     ordered = gravest_first(findings)

@@ -14,6 +14,7 @@ from medseg.geometry import Geometry
 
 # A gap of more slices, or between outlines that hardly overlap, is the space between two structures.
 _LONGEST_GAP, _LEAST_OVERLAP = 5, 0.5
+_SMALLEST_OUTLINE = 4  # voxels; fewer are specks that lie in line
 # An island is at most 3 x 3 x 3 voxels, and small beside the structure.
 _ISLAND_VOXELS, _ISLAND_SHARE = 27, 0.01
 
@@ -95,7 +96,8 @@ def find_gaps(mask: NDArray[np.bool_], start: tuple[int, ...] = (0, 0, 0)) -> tu
     """Slices that somebody seems to have left out, along each axis of a mask (I, J, K).
 
     A run of one to five empty slices counts where the outlines on both sides of it overlap by half of the
-    smaller one: then the structure runs through. ``start`` is where the mask lies in the whole array.
+    smaller one, which has at least four voxels: then the structure runs through. ``start`` is where the mask
+    lies in the whole array.
     """
     found = []
     for axis in range(3):
@@ -106,7 +108,7 @@ def find_gaps(mask: NDArray[np.bool_], start: tuple[int, ...] = (0, 0, 0)) -> tu
                 continue
             both = turned[before] & turned[after]
             smaller = min(int(turned[before].sum()), int(turned[after].sum()))
-            if both.sum() < _LEAST_OVERLAP * smaller:
+            if smaller < _SMALLEST_OUTLINE or both.sum() < _LEAST_OVERLAP * smaller:
                 continue
             # A picture that looks along another axis shows the gap as a stripe.
             inside = np.argwhere(both)[len(np.argwhere(both)) // 2]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from medseg.datasets.checking.facts import CaseFacts
 from medseg.datasets.checking.findings import Finding
@@ -10,6 +12,7 @@ from medseg.datasets.dataset import Dataset
 from medseg.labels import LabelSet
 
 _AXES = "ijk"
+FEWEST = 4  # with fewer cases there is no telling what is usual
 
 
 def findings_of(facts: CaseFacts, dataset: Dataset) -> Iterator[Finding]:
@@ -49,6 +52,22 @@ def _unknown(facts: CaseFacts, dataset: Dataset) -> Iterator[Finding]:
             place = facts.structures[label_id].place
             text = f"id {label_id} occurs, expected 0, {expected}"
             yield Finding("unknown-labels", facts.case.id, facts.case.label, text, label_id, place=place)
+
+
+def with_usual_islands_once(findings: list[Finding], cases: int) -> list[Finding]:
+    """The findings, islands of a label that more than half of the cases have as one: it is made of pieces."""
+    of_label: defaultdict[int | None, list[Finding]] = defaultdict(list)
+    for one in findings:
+        if one.code == "tiny-islands":
+            of_label[one.label].append(one)
+    kept = [one for one in findings if one.code != "tiny-islands"]
+    for islands in of_label.values():
+        if cases >= FEWEST and len(islands) > cases / 2:
+            worst = max(islands, key=lambda one: one.weight)
+            text = f"{worst.message}; {len(islands)} of {cases} cases have such pieces, this one most"
+            islands = [replace(worst, message=text)]
+        kept += islands
+    return kept
 
 
 def name_in(labels: LabelSet | None) -> Callable[[int], str]:
