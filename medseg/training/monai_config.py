@@ -91,7 +91,7 @@ def inference_config(plan: Plan) -> Config:
 
 def pictures(plan: Plan) -> bool:
     """Whether the model is for pictures (PNG), as opposed to scans, whole or slice by slice."""
-    if plan.dimensions == 3:
+    if plan.dimensions == 3 or plan.grid.slice_axis is not None:
         return False
     return plan.fingerprint is None or plan.fingerprint.shape_max[2] == 1
 

@@ -8,16 +8,21 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
+from monai.transforms import Orientation
 
 import medseg
-from medseg.errors import PlanInvalid
+from medseg.errors import PlanInvalid, UsageError
 from medseg.inference.flips import flips_that_keep_sides
 from medseg.labels import LabelSet
 from medseg.networks import build_network, load_tensors
-from medseg.plans import Fingerprint, Plan
+from medseg.plans import Fingerprint, GridPlan, Plan
+from medseg.preprocess import Patches
 from medseg.training.cache import CachedCase
+from medseg.training.monai_config import inference_config
 from medseg.training.planner import propose, slicing
 from medseg.training.sampling import draw_batch
+from medseg.volume import Volume
 from tests.ball_data import make_case
 
 SPACING = (1.2, 1.5, 1.0)
@@ -137,6 +142,38 @@ def sliced_plan(axis: str | None, *, neighbours: int = 0, channels: int = 1, sid
             "augmentation": {"spatial_probability": 0.0, "flip_axes": (0, 1), "rotation_degrees": (0.0,)},
         }
     )
+
+
+@pytest.mark.parametrize(("axis", "codes"), [("axial", "RAS"), ("coronal", "RSA"), ("sagittal", "ASR")])
+def test_slices_lie_as_nibabel_and_an_exported_monai_bundle_turn_the_scan(axis, codes):
+    image = np.random.default_rng(0).normal(size=(11, 9, 7)).astype(np.float32)
+    stored = nib.Nifti1Image(image, turned_affine()).as_reoriented(
+        nib.orientations.ornt_transform(RAS, STORED)
+    )
+    volume = Volume(np.asarray(stored.dataobj)[None], medseg.Geometry(stored.shape, stored.affine))
+    spacing = dict(zip("RAS", SPACING, strict=True))
+    plan = sliced_plan(axis).model_copy(
+        update={"grid": GridPlan(slice_axis=axis, spacing_mm=(spacing[codes[0]], spacing[codes[1]], 0.3))}
+    )
+    seen = Patches(volume, plan)
+    change = nib.orientations.ornt_transform(STORED, nib.orientations.axcodes2ornt(tuple(codes)))
+    turned = stored.as_reoriented(change)
+    np.testing.assert_array_equal(seen.data[0], np.asarray(turned.dataobj))  # slices are never resampled
+    np.testing.assert_allclose(seen.geometry.affine, turned.affine, atol=1e-9)
+    config = inference_config(plan)["preprocessing"]["transforms"]
+    (step,) = [one for one in config if one["_target_"] == "Orientationd"]
+    by_monai = Orientation(axcodes=step["axcodes"], labels=step["labels"])(
+        MetaTensor(
+            torch.from_numpy(np.array(stored.dataobj, order="C"))[None],
+            affine=torch.from_numpy(stored.affine),
+        )
+    )
+    np.testing.assert_array_equal(by_monai.numpy()[0], np.asarray(turned.dataobj))
+
+
+def test_a_monai_bundle_of_neighbouring_slices_is_refused():
+    with pytest.raises(UsageError, match="only 2D models of lone slices"):
+        inference_config(sliced_plan("axial", neighbours=1))
 
 
 @pytest.mark.parametrize(("axis", "lateral"), [("axial", 0), ("coronal", 0), ("sagittal", None)])
