@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from medseg.datasets import Dataset
+from medseg.errors import PlanInvalid
 from medseg.labels import LabelSet
 
 
@@ -14,8 +15,19 @@ def with_ignore_label(dataset: Dataset, layers: Mapping[str, Any]) -> Dataset:
     """The dataset with the ``ignore_label`` of the user's settings, where they name one.
 
     What is ignored is no longer among the labels.
+
+    Raises
+    ------
+    PlanInvalid
+        If that is no id of a label: the maps are read by it before there is a plan to check.
     """
     ignored = layers.get("ignore_label", dataset.ignore_label)
+    whole = isinstance(ignored, int) and not isinstance(ignored, bool)
+    if ignored is not None and not (whole and 1 <= ignored <= 65535):
+        raise PlanInvalid(
+            f"ignore_label {ignored!r}: expected a whole number from 1 to 65535, as label maps hold it where "
+            "nobody judged, or null"
+        )
     labels = dataset.labels
     if labels is not None and ignored in labels.ids:
         labels = LabelSet(tuple(label for label in labels if label.id != ignored), labels.background)

@@ -28,7 +28,7 @@ QUIET = pytest.mark.filterwarnings("ignore:.*")  # torch's exporter and fabric w
         (("augmentation.rotation_degrees=[15]",), {}, r"needs 3 angle\(s\)"),
         (("augmentation.scale=[0,1]",), {}, "above 0"),
         (("inference.mirror_axes=[0,2]",), {}, r"does not flip along \[2\]"),
-        (("ignore_label=0",), {}, "ignore_label"),
+        (("ignore_label=0",), {}, "from 1 to 65535"),
         (("inference.empty={channel: 1, below: 0}",), {}, "there are 1 channels"),
     ],
 )
