@@ -85,6 +85,7 @@ def train(work: Path, seconds: float, device: torch.device) -> tuple[Any, int]:
         json.loads((folder / name).read_text(encoding="utf-8"))
         for name in ("nnUNetPlans.json", "dataset.json")
     )
+    plans["continue_training"] = False
     trainer = nnUNetTrainer(plans, "3d_fullres", "all", facts, device)
     trainer.disable_checkpointing = True
     started, steps = time.monotonic(), 0
