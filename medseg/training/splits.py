@@ -1,4 +1,8 @@
-"""Which cases are trained on, which validate, which are never touched."""
+"""Which cases are trained on, which validate, which are never touched.
+
+Cases of one patient, where the dataset says whose they are, stay together: a model that has seen a patient is
+not validated on the same one.
+"""
 
 from __future__ import annotations
 
@@ -34,37 +38,54 @@ class Split:
 
 
 def set_aside(cases: Sequence[Case], hold_back_every: int) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-    """Cases to work with, and every n-th of the sorted list held back (0: none)."""
+    """Cases to work with, and those of every n-th patient of the sorted list held back (0: none)."""
     ordered = sorted(cases, key=lambda case: case.id)
     if hold_back_every <= 0:
         return tuple(ordered), ()
-    kept = tuple(case for n, case in enumerate(ordered, start=1) if n % hold_back_every)
-    if not kept:
+    patients = _patients(ordered)
+    chosen = set(patients[hold_back_every - 1 :: hold_back_every])
+    if len(chosen) == len(patients):
         raise UsageError(
             f"hold_back_every {hold_back_every} holds back all of {len(ordered)} case(s): "
             f"expected 2 or more, or 0"
         )
-    return kept, tuple(case for n, case in enumerate(ordered, start=1) if n % hold_back_every == 0)
+    return _parted(ordered, chosen)
 
 
 def split(cases: Sequence[Case], fold: Fold, hold_back_every: int = 0) -> Split:
     """The same five folds for the same sorted case ids, on every machine.
 
     ``fold`` 0 to 4 validates on that fifth; ``"all"`` trains on every case and validates on none.
-    Fewer than five cases make as many folds as there are cases.
+    Fewer than five patients make as many folds as there are patients; a case without one counts as one.
     """
     kept, held_back = set_aside(cases, hold_back_every)
     if fold == "all":
         return Split(kept, (), held_back)
-    folds = min(FOLDS, len(kept))
+    patients = _patients(kept)
+    folds = min(FOLDS, len(patients))
     if folds < 2:
-        raise UsageError(f"{len(kept)} case(s) to train on: a fold needs two; use --fold all")
+        what = f"{len(kept)} case(s) of {len(patients)} patient(s)"
+        raise UsageError(f"{what} to train on: a fold needs two patients; use --fold all")
     if not 0 <= fold < folds:
         raise UsageError(f"fold {fold}: expected 0 to {folds - 1}, or all")
-    order = np.random.default_rng(_SEED).permutation(len(kept))
-    chosen = set(order[fold::folds].tolist())
-    return Split(
-        tuple(case for n, case in enumerate(kept) if n not in chosen),
-        tuple(case for n, case in enumerate(kept) if n in chosen),
-        held_back,
+    order = np.random.default_rng(_SEED).permutation(len(patients))
+    training, validation = _parted(kept, {patients[n] for n in order[fold::folds]})
+    return Split(training, validation, held_back)
+
+
+def _patient(case: Case) -> tuple[str, str]:
+    """Who a case is of; a case of nobody known stands for itself, whatever patients are called."""
+    return ("case", case.id) if case.patient is None else ("patient", case.patient)
+
+
+def _patients(cases: Sequence[Case]) -> list[tuple[str, str]]:
+    """Each once, in the order of the cases."""
+    return list(dict.fromkeys(_patient(case) for case in cases))
+
+
+def _parted(cases: Sequence[Case], chosen: set[tuple[str, str]]) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Cases of all but the chosen patients, and those of the chosen ones."""
+    return (
+        tuple(case for case in cases if _patient(case) not in chosen),
+        tuple(case for case in cases if _patient(case) in chosen),
     )

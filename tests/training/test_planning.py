@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import medseg
+from medseg.datasets import Case, read_dataset
 from medseg.errors import NotFound, PlanInvalid, UsageError
 from medseg.labels import LabelSet
 from medseg.plans import Plan
-from medseg.datasets import read_dataset
 from medseg.training.fingerprint import read_case, take_fingerprint
 from medseg.training.planner import flip_axes, plan_patch
 from medseg.training.recipes import parse_overrides, read_recipe
 from medseg.training.splits import split
+
+# Of 20 cases, as they have been since the first model: a run that is repeated validates on the same ones.
+_FIFTHS = ((4, 5, 6, 8), (3, 9, 16, 17), (7, 10, 11, 15), (1, 12, 13, 19), (0, 2, 14, 18))
 
 
 def test_fingerprint_counts_what_nibabel_counts(decathlon):
@@ -96,11 +101,36 @@ def test_folds_part_the_cases_and_held_back_ones_are_in_none(decathlon):
         split(cases, 5)
 
 
+def test_cases_of_one_patient_stay_together_and_others_are_split_as_ever():
+    def case(number, patient=None):
+        return Case(f"case{number:02d}", (Path("image"),), Path("label"), patient)
+
+    followed = [case(n, f"patient{n // 2}") for n in range(20)]  # two visits each
+    seen = []
+    for fold in range(5):
+        parts = split(followed, fold, hold_back_every=5)
+        lists = (parts.training, parts.validation, parts.held_back)
+        of_whom = [{c.patient for c in part} for part in lists]
+        assert [2 * len(patients) for patients in of_whom] == [len(part) for part in lists]
+        assert not of_whom[0] & of_whom[1]
+        assert not of_whom[2] & (of_whom[0] | of_whom[1])
+        assert of_whom[2] == {"patient4", "patient9"}
+        seen += parts.validation
+    assert len({c.id for c in seen}) == len(seen) == 16
+    alone = [case(n) for n in range(20)]
+    named = [case(n, f"p{n:02d}") for n in range(20)]
+    for fold in range(5):
+        ids = [[c.id for c in split(cases, fold).validation] for cases in (alone, named)]
+        assert ids[0] == ids[1] == [f"case{n:02d}" for n in _FIFTHS[fold]]
+    with pytest.raises(UsageError, match="two patients"):
+        split([case(n, "the same") for n in range(6)], 0)
+
+
 def test_a_label_on_another_grid_is_refused(decathlon, tmp_path):
     import nibabel as nib
 
-    from medseg.errors import InputRefused
     from medseg.datasets import Case
+    from medseg.errors import InputRefused
     from tests.ball_data import make_case, write_nifti
 
     image, label = make_case(0)
