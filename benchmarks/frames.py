@@ -1,6 +1,6 @@
 """Frames in real time: how many a second, and how late a result is, for each encoder of a 2D U-Net.
 
-    python benchmarks/frames.py OUT.jsonl [--encoders lenet5,plain,resnet18] [--features 6] [--size 512]
+    python benchmarks/frames.py OUT.jsonl [--encoders lenet5,plain,resnet18] [--features 4] [--size 512]
         [--channels 1] [--frames 250] [--rate 25] [--threads 2] [--precision f32]
 
 Models are made on the spot and not trained, as time does not depend on weights. For each encoder:
@@ -68,9 +68,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("out", type=Path)
     made.add_argument("--encoders", default=ENCODERS, help="separated by commas; default %(default)s")
-    made.add_argument(
-        "--features", type=int, default=6, help="of the finest stage, doubled at each; 6 are LeNet-5's own"
-    )
+    made.add_argument("--features", type=int, default=4, help="of the finest stage, doubled at each")
     made.add_argument("--size", type=int, default=512)
     made.add_argument("--channels", type=int, default=1, choices=(1, 3))
     made.add_argument("--frames", type=int, default=250)
