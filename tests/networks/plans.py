@@ -29,7 +29,7 @@ NAMES = (*UNETS, *(name for name in network_names() if name != "unet"))
 CASES = [(name, dimensions) for name in NAMES for dimensions in (2, 3)]
 
 
-def plan(name: str, dimensions: int, channels: int = 2, **network: object) -> Plan:
+def plan(name: str, dimensions: int, channels: int = 2, /, **network: object) -> Plan:
     """A plan of a network of `NAMES`; ``network`` goes over its section of that name."""
     if (name, dimensions) in _MONAIS:
         patch, features, strides = _MONAIS[name, dimensions]

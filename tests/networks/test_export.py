@@ -24,7 +24,7 @@ EXPORTED = [("googlenet, gates", 2, SHALLOW), ("segresnet", 3, {}), ("swin_unetr
 @QUIET
 @pytest.mark.parametrize(("name", "dimensions", "network"), EXPORTED)
 def test_openvino_computes_what_torch_computes(tmp_path, name, dimensions, network):
-    the_plan = plan(name, dimensions, channels=1, **network)
+    the_plan = plan(name, dimensions, 1, **network)
     bundle = save(tmp_path / "net", the_plan, trained(the_plan))
     assert verify_bundle(bundle) == []
     module = build_network(the_plan).eval()
