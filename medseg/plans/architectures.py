@@ -54,8 +54,8 @@ _MONAIS = ("segresnet", "swin_unetr", "unet_plus_plus")
 def check_network(net: NetworkPlan, patch: tuple[int, ...]) -> None:
     """Hold a network against the limits of its architecture.
 
-    `Plan` calls it once features, strides and patch agree with each other. What old plans may hold of ``unet``
-    and ``stem_unet`` is checked by their builders, as ever.
+    `Plan` calls it once features, strides and patch agree with each other. What old plans may hold of
+    ``unet`` and ``stem_unet`` is checked by their builders, as ever.
 
     Raises
     ------
@@ -65,8 +65,8 @@ def check_network(net: NetworkPlan, patch: tuple[int, ...]) -> None:
     with_encoder = net.encoder != "plain" or net.attention_gates
     if net.name != "unet" and with_encoder:
         raise ValueError(
-            f"network.encoder {net.encoder!r}, attention_gates {net.attention_gates}: only unet has encoders to "
-            f"choose from and gates, {net.name} does not; leave them out, or set network.name to unet"
+            f"network.encoder {net.encoder!r}, attention_gates {net.attention_gates}: only unet has encoders "
+            f"to choose from and gates, {net.name} does not; leave them out, or set network.name to unet"
         )
     if net.name in _MONAIS:
         _check_monai(net, ARCHITECTURES[net.name])
@@ -79,8 +79,8 @@ def check_network(net: NetworkPlan, patch: tuple[int, ...]) -> None:
     # Instance normalisation of a single voxel is always 0.
     if all(size == step for size, step in zip(patch, total_strides(net), strict=True)):
         raise ValueError(
-            f"patch {patch}: the last stage would see one voxel, as the strides reduce by {total_strides(net)}; "
-            "double the patch along an axis, or leave out a stage"
+            f"patch {patch}: the last stage would see one voxel, as the strides reduce by "
+            f"{total_strides(net)}; double the patch along an axis, or leave out a stage"
         )
 
 
@@ -128,7 +128,8 @@ def _check_encoder(net: NetworkPlan) -> None:
         raise ValueError(f"network.kernel_sizes {net.kernel_sizes}: expected odd numbers")
     if net.encoder == "googlenet" and min(net.features) < 4:
         raise ValueError(
-            f"network.features {net.features}: googlenet divides each stage's among four branches; give 4 or more"
+            f"network.features {net.features}: googlenet divides each stage's among four branches; "
+            "give 4 or more"
         )
 
 

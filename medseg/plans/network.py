@@ -87,8 +87,8 @@ class NetworkPlan(Strict):
     ``strides[n]`` is the step per axis on entering stage n; the first is all ones. A 2D network has
     two entries per stride. ``kernel_sizes`` likewise; empty means 3 everywhere (thick slices want 1
     across the slices until the in-plane spacing has caught up). ``features`` may be given as one number,
-    that of the finest stage: each further stage has twice as many, up to 512 in 2D and 320 in 3D (segresnet and
-    swin_unetr: as they want them).
+    that of the finest stage: each further stage has twice as many, up to 512 in 2D and 320 in 3D (segresnet
+    and swin_unetr: as they want them).
     """
 
     name: NetworkName = Field(default="unet", description="the network's name in the registry")

@@ -31,6 +31,13 @@ from medseg.plans.architectures import ARCHITECTURES, total_strides
 _OPSET = 18
 _SMALL = 8  # constants of the graph (axes, scales, epsilons) stay inside
 _LOCATION = "model.safetensors"
+# Operators whose result is as large as their input or a weight makes it.
+_SIZE_BLIND = frozenset(
+    {
+        "Add", "AveragePool", "BatchNormalization", "Cast", "Conv", "ConvTranspose", "Identity",
+        "InstanceNormalization", "LeakyRelu", "MaxPool", "Mul", "PRelu", "Relu", "Sigmoid", "Sub",
+    }
+)  # fmt: skip
 
 
 def onnx_builder(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> Callable[[Path], bytes]:
@@ -57,6 +64,17 @@ def _traced(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> 
     network = copy.deepcopy(module).cpu().eval()
     load_tensors(network, {name: value.astype(np.float32) for name, value in tensors.items()})
     fixed = ARCHITECTURES[plan.network.name].fixed_size
+    model = _exported(network, plan, fixed, None)
+    if not fixed and _takes_any_size(model.graph):
+        _free_shapes(model.graph)
+    elif not fixed:
+        model = _exported(network, plan, fixed, _free_sizes(plan))
+    _drop_invented_biases(model)
+    return model
+
+
+def _exported(network: nn.Module, plan: Plan, fixed: bool, free: dict[int, Any] | None) -> onnx.ModelProto:
+    """The graph, for the size of an example or for free ones, which take the exporter five times as long."""
     # The exporter takes a size of 1, anywhere inside, for one that never changes.
     least = [1 if fixed else 2 * step for step in total_strides(plan.network)]
     size = [max(edge, at_least) for edge, at_least in zip(plan.patch, least, strict=True)]
@@ -70,7 +88,7 @@ def _traced(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> 
             dynamo=True,
             input_names=["image"],
             output_names=["logits"],
-            dynamic_shapes=None if fixed else [_free_sizes(plan)],
+            dynamic_shapes=None if free is None else [free],
             opset_version=_OPSET,
             verbose=False,
             # With fixed sizes it would also compute ahead what is no weight: masks of attention.
@@ -83,9 +101,32 @@ def _traced(module: nn.Module, plan: Plan, tensors: dict[str, NDArray[Any]]) -> 
         # does to shapes and constants is needed all the same; a runtime folds the rest on loading.
         optimizer.fold_constants(program.model)
         optimizer.remove_unused_nodes(program.model)
-    proto: onnx.ModelProto = program.model_proto
-    _drop_biases_of_zeros(proto.graph)
-    return proto
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _takes_any_size(graph: onnx.GraphProto) -> bool:
+    """Whether no operator of a graph says of which size its result is: then it is the same graph for any."""
+    small = {one.name for one in graph.initializer if int(np.prod(one.dims)) <= _SMALL}
+
+    def blind(node: onnx.NodeProto) -> bool:
+        if node.op_type == "Resize":  # by factors, not to a size; and those are no longer than the axes are
+            return len(node.input) == 3 and node.input[2] in small
+        if node.op_type == "Concat":
+            return [one.i for one in node.attribute if one.name == "axis"] == [1]
+        return node.op_type in _SIZE_BLIND
+
+    return all(blind(node) for node in graph.node)
+
+
+def _free_shapes(graph: onnx.GraphProto) -> None:
+    """Take out the sizes for which a graph was exported, which then hold for any."""
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        sizes = value.type.tensor_type.shape.dim
+        for axis, size in enumerate(sizes):
+            if axis != 1:
+                size.dim_param = "batch" if axis == 0 else f"size_{axis - 2}"
 
 
 def _free_sizes(plan: Plan) -> dict[int, Any]:
@@ -97,16 +138,20 @@ def _free_sizes(plan: Plan) -> dict[int, Any]:
     return sizes
 
 
-def _drop_biases_of_zeros(graph: onnx.GraphProto) -> None:
-    """Those of convolutions: torch's exporter invents them where there is none, in a shape ONNX forbids."""
+def _drop_invented_biases(model: onnx.ModelProto) -> None:
+    """Those of convolutions without a bias: torch's exporter makes one of zeros, in a shape ONNX forbids.
+
+    They are zeros among the weights, or what nodes of the graph compute; a network's own are weights.
+    """
+    graph = model.graph
+    weights = {one.name for one in graph.initializer}
     zeros = {one.name for one in graph.initializer if not numpy_helper.to_array(one).any()}
-    dropped = set()
     for node in graph.node:
-        if node.op_type in ("Conv", "ConvTranspose") and len(node.input) == 3 and node.input[2] in zeros:
-            dropped.add(node.input.pop())
-    kept = [one for one in graph.initializer if one.name not in dropped]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+        if node.op_type in ("Conv", "ConvTranspose") and len(node.input) == 3:
+            bias = node.input[2]
+            if bias in zeros or bias not in weights:
+                node.input.pop()
+    optimizer.remove_unused_nodes(model)
 
 
 def _has_batch_norm(network: nn.Module) -> bool:

@@ -1,8 +1,7 @@
-"""medseg.plan and medseg.train: from a dataset on disk to a model bundle."""
+"""medseg.train: from a dataset on disk to a model bundle."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -12,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,30 +18,29 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
-from medseg.datasets import Dataset, read_dataset
-from medseg.errors import PlanInvalid, UsageError
-from medseg.inference.flips import flips_that_keep_sides
+from medseg.datasets import read_dataset
+from medseg.errors import UsageError
 from medseg.inference.windows import window_starts
-from medseg.io import files
 from medseg.models import ModelBundle
 from medseg.networks import build_network, load_tensors
-from medseg.plans import Plan, read_plan
+from medseg.plans import Plan
 from medseg.preprocess import WORLD_AXES
 from medseg.training.cache import build_cache, made_cases
 from medseg.training.checkpoints import BEST, LAST, load_checkpoint
+from medseg.training.decision import decide_plan, hold_back_every, read_layers
 from medseg.training.devices import Device, choose_device
-from medseg.training.empty_rule import check_empty_rule, propose_empty_rule
 from medseg.training.export import TrainingFacts, export_bundle, half_precision, score_all
-from medseg.training.fingerprint import take_fingerprint
 from medseg.training.fit import FitSettings, OnStatus, Status, evaluating, fit, forward_of
-from medseg.training.label_maps import fingerprint_of_maps, made_from_maps, synthesis_of
-from medseg.training.logs import STEPS, read_rows
-from medseg.training.outputs import proposed_outputs, with_ignore_label
 from medseg.training.pictures import draw_pictures
-from medseg.training.planner import propose, propose_synthesis, slicing
 from medseg.training.postprocessing import with_steps_for
-from medseg.training.recipes import merged, parse_overrides, read_recipe
-from medseg.training.splits import Fold, Split, set_aside, split
+from medseg.training.run_folder import (
+    minutes_spent,
+    refuse_other_cases,
+    refuse_used,
+    resumed_plan,
+    write_run,
+)
+from medseg.training.splits import Fold, Split, split
 from medseg.training.validation import CaseScore
 from medseg.training.validation_report import REPORT, ValidationReport, report_seconds
 
@@ -59,38 +56,6 @@ class TrainResult:
     plan: Plan
     bundle: ModelBundle
     scores: dict[str, list[CaseScore]]
-
-
-def plan(
-    dataset: Path | str,
-    *,
-    config: str | Path | None = None,
-    overrides: Sequence[str] = (),
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> Plan:
-    """Look at a dataset and decide on a model.
-
-    Parameters
-    ----------
-    dataset
-        A folder or list that `medseg.datasets.read_dataset` knows.
-    config
-        A recipe: the name of a shipped one or a YAML file. Its values go over the proposed ones.
-    overrides
-        ``key=value`` texts, dots between levels; they go over the recipe.
-    device
-        What the plan is for: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Its memory decides patch and batch.
-
-    Raises
-    ------
-    NotFound, InputRefused
-        If the dataset is not there or not sound.
-    PlanInvalid
-        If the recipe or an override does not fit.
-    """
-    layers = _layers(config, overrides)
-    return _plan(read_dataset(dataset), layers, choose_device(device), progress)
 
 
 def train(
@@ -138,19 +103,19 @@ def train(
     found = read_dataset(dataset)
     run, target = Path(out), choose_device(device)
     _check_call(target, devices, max_minutes)
-    layers = _layers(config, overrides)
-    the_plan = _resumed_plan(run, layers, fold) if resume else None
-    every = _hold_back_every(layers) if the_plan is None else the_plan.hold_back_every
+    layers = read_layers(config, overrides)
+    the_plan = resumed_plan(run, layers, fold) if resume else None
+    every = hold_back_every(layers) if the_plan is None else the_plan.hold_back_every
     parts = split(found.cases, fold, every)
     if the_plan is None:
-        _refuse_used(run)
-        the_plan = _plan(found, layers, target, progress)
+        refuse_used(run)
+        the_plan = decide_plan(found, layers, target, progress)
     else:
-        _refuse_other_cases(run, parts)
+        refuse_other_cases(run, parts)
     # What cannot be computed or built is refused before the folder is taken.
     precision = target.precision(the_plan.precision)
     build_network(the_plan)
-    _write_run(run, the_plan, parts, fold, found.name)
+    write_run(run, the_plan, parts, fold, found.name)
     used = (*parts.training, *parts.validation)
     build_cache(used, the_plan, run / "cache", progress)
 
@@ -200,7 +165,7 @@ def train(
         dataset=found.name,
         fold=str(fold),
         steps=int(state["step"]),
-        minutes=_minutes_spent(run),
+        minutes=minutes_spent(run),
         device=target.description,
         precision=precision.name,
         versions={name: version(name) for name in ("medseg", "torch", "monai") if _installed(name)},
@@ -243,69 +208,6 @@ def _strategy(the_plan: Plan) -> DDPStrategy:
     return DDPStrategy(start_method="spawn", find_unused_parameters=the_plan.schedule.coarse_until > 0)
 
 
-def _layers(config: str | Path | None, overrides: Sequence[str]) -> dict[str, Any]:
-    recipe = read_recipe(config) if config is not None else {}
-    return merged(recipe, parse_overrides(overrides))
-
-
-def _plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Progress | None) -> Plan:
-    kept, _ = set_aside(dataset.cases, _hold_back_every(layers))
-    dataset = with_ignore_label(dataset, layers)
-    from_maps = made_from_maps(dataset)
-    describe = fingerprint_of_maps if from_maps else take_fingerprint
-    fingerprint, labels = describe(dataset, kept, progress)
-    proposed = propose(
-        fingerprint,
-        labels,
-        dataset.name,
-        memory_bytes=device.memory_bytes,
-        on_gpu=device.kind == "cuda",
-        slice_axis=slicing(fingerprint, layers),
-        network=layers.get("network"),
-    )
-    proposed = merged(proposed, proposed_outputs(dataset))
-    if from_maps:
-        proposed = merged(proposed, propose_synthesis(proposed, labels, synthesis_of(dataset)))
-    the_plan = Plan.checked(merged(proposed, layers), "plan")
-    given = layers.get("inference", {})
-    if "mirror_axes" not in given:  # test-time augmentation flips only what training flips
-        the_plan = _with_inference(the_plan, mirror_axes=the_plan.trained_flips)
-    _refuse_unsafe_flips(the_plan)
-    if from_maps:
-        return the_plan
-    if "empty" in given:
-        check_empty_rule(the_plan, kept, progress)
-        return the_plan
-    return _with_inference(the_plan, empty=propose_empty_rule(the_plan, kept, progress))
-
-
-def _with_inference(the_plan: Plan, **values: Any) -> Plan:
-    return the_plan.model_copy(update={"inference": the_plan.inference.model_copy(update=values)})
-
-
-def _refuse_unsafe_flips(the_plan: Plan) -> None:
-    flips = the_plan.trained_flips
-    if unsafe := sorted(set(flips) - set(flips_that_keep_sides(the_plan, flips))):
-        raise PlanInvalid(
-            f"augmentation.flip_axes {list(flips)}: a flip along {unsafe} would put labels on the wrong side "
-            f"({', '.join(the_plan.label_set.names)}): leave it out, or give both sides of every sided label "
-            f"and grid.orientation RAS"
-        )
-    if untrained := sorted(set(the_plan.inference.mirror_axes) - set(flips)):
-        raise PlanInvalid(
-            f"inference.mirror_axes {list(the_plan.inference.mirror_axes)}: training does not flip along "
-            f"{untrained} (it flips along {list(flips)}): name them in both, or in neither"
-        )
-
-
-def _hold_back_every(layers: dict[str, Any]) -> int:
-    """From what the user gave, before there is a plan: held-back cases are not read for it either."""
-    every = layers.get("hold_back_every", 0)
-    if not isinstance(every, int) or isinstance(every, bool) or every < 0:
-        raise PlanInvalid(f"hold_back_every {every!r}: expected a whole number, 0 or more")
-    return every
-
-
 def _check_call(target: Device, devices: int, max_minutes: float | None) -> None:
     if max_minutes is not None and not max_minutes > 0:
         raise UsageError(f"--max-minutes {max_minutes:g}: expected more than 0")
@@ -314,45 +216,6 @@ def _check_call(target: Device, devices: int, max_minutes: float | None) -> None
         raise UsageError(f"--devices {devices}: expected 1{most} ({target.description})")
     if devices > 1 and target.index is not None:
         raise UsageError(f"--devices {devices} with --device cuda:{target.index}: give --device cuda")
-
-
-def _refuse_used(run: Path) -> None:
-    if (run / "plan.yaml").exists():
-        raise UsageError(f"{run} already holds a run: go on with --resume, or choose another folder")
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise UsageError(f"{run} is not an empty folder: choose another one for the run")
-
-
-def _resumed_plan(run: Path, layers: dict[str, Any], fold: Fold) -> Plan | None:
-    """The plan of a run that was begun; refused if what is asked now would change it."""
-    if not (run / "plan.yaml").is_file() or not (run / "run.json").is_file():
-        return None
-    the_plan = read_plan(run / "plan.yaml")
-    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    if facts["fold"] != str(fold):
-        raise UsageError(f"{run} is a run of fold {facts['fold']}, not of {fold}: choose another folder")
-    asked = Plan.checked(merged(the_plan.model_dump(mode="json"), layers), "plan")
-    if asked != the_plan:
-        raise UsageError(f"{run}: its plan differs from the config or overrides given; resume without them")
-    return the_plan
-
-
-def _refuse_other_cases(run: Path, parts: Split) -> None:
-    """Other cases make other folds: what validated would train, and what was held back be read."""
-    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    for name, now in parts.to_json().items():
-        if changed := sorted(set(facts[name]) ^ set(now)):
-            raise UsageError(
-                f"{run}: its {name.replace('_', ' ')} cases were {len(facts[name])}, the dataset now gives "
-                f"{len(now)}; different: {', '.join(changed[:5])}. Restore the dataset, or start another run"
-            )
-
-
-def _write_run(run: Path, the_plan: Plan, parts: Split, fold: Fold, dataset: str) -> None:
-    run.mkdir(parents=True, exist_ok=True)
-    files.write_text(run / "plan.yaml", the_plan.to_yaml())
-    facts = {"format_version": 1, "dataset": dataset, "fold": str(fold), **parts.to_json()}
-    files.write_text(run / "run.json", json.dumps(facts, indent=1) + "\n")
 
 
 def _relay(progress: Progress | None, on_status: OnStatus | None, *, spawned: bool) -> OnStatus | None:
@@ -425,10 +288,6 @@ def _scoring_seconds(the_plan: Plan, target: Device, parts: Split) -> float:
     padded = tuple(max(n, p) for n, p in zip(shape, size, strict=True))
     windows = len(window_starts(padded, size, the_plan.inference.overlap))
     return 1.5 * cases * windows * each
-
-
-def _minutes_spent(run: Path) -> float:
-    return sum(row["seconds"] or 0.0 for row in read_rows(run / STEPS)) / 60
 
 
 def _installed(name: str) -> bool:

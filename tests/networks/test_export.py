@@ -24,6 +24,11 @@ EXPORTED = [("googlenet, gates", 2, SHALLOW), ("segresnet", 3, {}), ("swin_unetr
 @QUIET
 @pytest.mark.parametrize(("name", "dimensions", "network"), EXPORTED)
 def test_openvino_computes_what_torch_computes(tmp_path, name, dimensions, network):
+    check_export(tmp_path, name, dimensions, network)
+
+
+def check_export(tmp_path, name, dimensions, network):
+    """Of the plan's patch through the backend, and of a larger one from the file itself."""
     the_plan = plan(name, dimensions, 1, **network)
     bundle = save(tmp_path / "net", the_plan, trained(the_plan))
     assert verify_bundle(bundle) == []
