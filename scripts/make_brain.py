@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 import medseg
+from medseg.datasets import read_dataset
 from medseg.models import Quality, save_bundle
 from medseg.networks import build_network, load_tensors
 from medseg.plans import Plan
 from medseg.quality import fit_quality
-from medseg.datasets import read_dataset
 from medseg.training.export import half_precision, model_card
 from medseg.training.onnx_export import onnx_builder
 from medseg.training.splits import split

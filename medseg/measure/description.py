@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
-from medseg.postprocess.boxes import boxes_of_labels, union
 from medseg.measure.columns import ONLY_2D, measure_columns
 from medseg.measure.intensity import STATISTICS, finite, statistics
 from medseg.measure.structure import Found, Number, Structure, cut_out, place, shape, size
 from medseg.measure.volumes import NO_SPACING, NO_THICKNESS, Total, why_no_volume
 from medseg.plans import TotalSpec
+from medseg.postprocess.boxes import boxes_of_labels, union
 from medseg.volume import LabelMap, Volume
 
 _NOT_FOUND = "it was not found"

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.geometry import Geometry
-from medseg.postprocess.boxes import Box
 from medseg.measure.extremes import Points, extent_mm, max_diameter_mm, outermost
 from medseg.measure.mesh import Floats
 from medseg.measure.moments import Moments, moments
 from medseg.measure.shape import axes, perimeter_mm, surface
 from medseg.measure.volumes import why_no_volume
+from medseg.postprocess.boxes import Box
 from medseg.volume import holds_any
 
 Number = float | int | bool

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medseg import LabelMap, Reason, Segmentation, Verdict
 from napari_medseg.layers import METADATA_KEY, LayerData, LayerGrid, labels_layer
-from napari_medseg.run_options import RunOptions
+from napari_medseg.run_options import CleanUp, RunOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def run_result(found: Segmentation, options: RunOptions) -> RunResult:
     """
     clean_up, provenance = options.clean_up, dict(found.provenance)
     labels, verdict = clean_up.apply(found.labels), found.verdict
-    if labels is not found.labels:
+    if clean_up != CleanUp():
         provenance["clean_up"] = clean_up.to_json()
         if found.labels.data.any() and not labels.data.any():
             text = "the clean-up removed everything that the model found: ask for less of it"

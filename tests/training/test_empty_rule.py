@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import medseg
+from medseg.datasets import Case
 from medseg.errors import PlanInvalid
 from medseg.inference.empty import EmptyWindows
 from medseg.io import read
 from medseg.plans import EmptyRule, Plan
-from medseg.datasets import Case
 from medseg.training.empty_rule import check_empty_rule, propose_empty_rule
 
 SHAPE = (24, 20, 18)

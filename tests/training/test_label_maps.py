@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import medseg
+from medseg.datasets import read_dataset
 from medseg.errors import InputRefused, PlanInvalid
 from medseg.plans import Plan
-from medseg.datasets import read_dataset
 from medseg.training.label_maps import fingerprint_of_maps, synthesis_of
 from medseg.training.recipes import merged
 from tests.label_map_data import IDS, SPACING, TABLE, TINY, make_map, write_priors, write_table

@@ -111,8 +111,8 @@ def test_a_label_name_may_hold_a_comma(tmp_path):
 def test_time_that_is_up_before_the_first_step_leaves_no_network(decathlon, tmp_path):
     from lightning_fabric import Fabric
 
-    from medseg.training.cache import build_cache
     from medseg.datasets import read_dataset
+    from medseg.training.cache import build_cache
     from medseg.training.fit import FitSettings, fit
 
     plan = medseg.plan(decathlon, overrides=SMALL)

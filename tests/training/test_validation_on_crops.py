@@ -8,9 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from medseg.datasets import Case
 from medseg.inference import Member, segment
 from medseg.plans import CropRule, InferencePlan
-from medseg.datasets import Case
 from medseg.training.scans import scan_of
 from medseg.training.validation import segment_case
 from tests.inference.toy_networks import Toy
