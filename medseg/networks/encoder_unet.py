@@ -105,9 +105,11 @@ class AttentionGate(nn.Module):
         self.of_skip = kind(skip, inner, stride, stride=stride, bias=False)
         self.of_coarse = convolution(coarse, inner, ones, bias=True)
         self.weight = convolution(inner, 1, ones, bias=True)
+        self.factors = tuple(float(step) for step in stride)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         seen = functional.relu(self.of_skip(skip) + self.of_coarse(coarse))
         weight = torch.sigmoid(self.weight(seen))
         mode = "bilinear" if skip.ndim == 4 else "trilinear"
-        return skip * functional.interpolate(weight, size=skip.shape[2:], mode=mode)
+        # By factors, not to a size: its ONNX graph is then the same for any.
+        return skip * functional.interpolate(weight, scale_factor=self.factors, mode=mode)

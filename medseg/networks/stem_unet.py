@@ -70,6 +70,7 @@ class StemUNet(nn.Module):
             _activation(),
             _normed(dimensions, features[0], features[0]),
         )
+        self._factors = tuple(float(step) for step in strides[1])
         convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
         self.head = convolution(features[0], len(refined) or outputs, 1)
         # Picks the refined channels as a convolution of kernel 1, which a runtime does faster than slices.
@@ -116,7 +117,8 @@ class StemUNet(nn.Module):
         fine: Tensor = self.head(self.full(torch.cat([decoded, skip], 1)))
         coarse = self.coarse_head(decoded)
         mode = "bilinear" if coarse.ndim == 4 else "trilinear"
-        coarse = functional.interpolate(coarse, size=fine.shape[2:], mode=mode)
+        # By factors, not to a size: its ONNX graph is then the same for any.
+        coarse = functional.interpolate(coarse, scale_factor=self._factors, mode=mode)
         return coarse + fine if self.refined is None else self._split(coarse, fine)
 
     def _split(self, coarse: Tensor, fine: Tensor) -> Tensor:
