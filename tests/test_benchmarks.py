@@ -43,7 +43,8 @@ def test_a_run_counts_windows_and_memory_of_its_own_process(parts: ModuleType, t
     assert 0 < found["forward_s"] < found["segment_s"] < found["total_s"]
     assert 0 < found["write_s"] <= found["after_last_window_s"] < found["total_s"]
     own = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 if Path("/proc").is_dir() else 10**12
-    assert 30e6 < found["engine_peak_bytes"] <= found["peak_bytes"] < max(own, 3 * ballast.size)
+    # The system counts in steps, so two peaks of one process may differ by a little.
+    assert 30e6 < found["engine_peak_bytes"] <= found["peak_bytes"] + 1e6 < max(own, 3 * ballast.size)
     labels = np.asarray(nibabel.load(tmp_path / "labels.nii.gz").dataobj)
     np.testing.assert_array_equal(labels, np.array([0, 7, 255])[expected_classes(scan)])
 

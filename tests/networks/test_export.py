@@ -1,7 +1,7 @@
 """What OpenVINO computes from a network's ONNX file is what torch computes from the same weights.
 
-Exporting takes seconds, so each kind of block is exported once; those of ResNet, and LeNet-5's, after a
-training in tests/training/test_train_encoders.py.
+Exporting takes seconds, so each kind of block is exported once here, and every network in
+tests/acceptance/test_every_network_in_openvino.py.
 """
 
 from __future__ import annotations
