@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up a development environment and runs every test, in a process for each core. Arguments go to pytest:
-# scripts/test.sh tests/io -x
+# Sets up a development environment and runs every test, in a process for each core; a file stays with one, since
+# its fixtures are dear. Arguments go to pytest: scripts/test.sh tests/io -x
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 make_venv
@@ -24,6 +24,6 @@ if [ "$(uname)" = Linux ]; then
   fi
 fi
 
-set -- -n auto --dist loadgroup "$@"
+set -- -n auto --dist loadfile "$@"
 say "Running the tests: python -m pytest $*"
 exec "${runner[@]+"${runner[@]}"}" .venv/bin/python -m pytest "$@"

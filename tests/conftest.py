@@ -18,23 +18,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 # No test leaves compiled networks in the home of whoever runs it.
 os.environ.setdefault("MEDSEG_CACHE", "off")
 
-_HERE = Path(__file__).resolve().parent
-_DEFAULT = _HERE.parents[1] / "shared" / "data"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """pytest-xdist's own marker, known also where it is not installed."""
-    config.addinivalue_line("markers", "xdist_group(name): tests that one process runs")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests (``-n 2 --dist loadgroup``), a file stays with one of them,
-    since its fixtures are dear, and so do all that open windows: they share one screen.
-    """
-    for item in items:
-        windows = "napari" in item.path.relative_to(_HERE).parts
-        item.add_marker(pytest.mark.xdist_group("windows" if windows else str(item.path)))
+_DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
