@@ -5,11 +5,12 @@
 
 Models are made on the spot and not trained, as time does not depend on weights. For each encoder:
 
-- ``frames_per_second``: frames from memory, as fast as `medseg.segment_frames` gives labels;
+- ``frames_per_second``: frames from memory, as fast as `medseg.segment_frames` gives labels; ``apart`` with
+  ``look_ahead=1``, one after another on all threads, ``beside`` with 2, two at a time on half of them each;
 - ``latency_ms``: from a frame that is there to its labels, one by one (median, 95th percentile, largest);
 - ``paced_ms``: the same for frames that come at ``--rate`` a second, read while others are segmented: from
   the time a frame is due to the time its labels are in hand, so that a network too slow for the rate shows
-  as latency that grows;
+  as latency that grows; again ``apart`` and ``beside``;
 - ``infer_ms``: `medseg.infer` on the same frame, with its measurements and checks, for comparison.
 
 One JSON line an encoder is added to OUT; encoders whose line is there with the same settings are left out,
@@ -36,6 +37,7 @@ from medseg.plans import Plan
 from medseg.training.export import half_precision
 from medseg.training.onnx_export import onnx_builder
 
+LOOK_AHEAD = {"apart": 1, "beside": 2}
 ENCODERS = "lenet5,plain,vgg11,resnet18,resnet34,googlenet,vgg16,resnet50"
 
 
@@ -56,10 +58,15 @@ def main() -> None:
         with arguments.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(
-            f"{encoder:10} {row['parameters'] / 1e6:6.2f} M parameters  {row['frames_per_second']:6.1f} "
-            f"frames/s  latency {row['latency_ms']['p50']:.1f} / {row['latency_ms']['p95']:.1f} ms  "
-            f"at {arguments.rate:g}/s {row['paced_ms']['p50']:.1f} / {row['paced_ms']['p95']:.1f} ms  "
+            f"{encoder:10} {row['parameters'] / 1e6:6.2f} M parameters  "
+            f"latency {row['latency_ms']['p50']:.1f} / {row['latency_ms']['p95']:.1f} ms  "
             f"infer {row['infer_ms']['p50']:.1f} ms",
+            *(
+                f"{way}: {row['frames_per_second'][way]:.1f} frames/s, at {arguments.rate:g}/s "
+                f"{row['paced_ms'][way]['p50']:.1f} / {row['paced_ms'][way]['p95']:.1f} ms"
+                for way in LOOK_AHEAD
+            ),
+            sep="  ",
             flush=True,
         )
 
@@ -125,14 +132,13 @@ def measured(model: OpenModel, arguments: argparse.Namespace) -> dict[str, Any]:
     parameters = sum(int(tensor.size) for tensor in model.bundle.weights().values())
     for _ in medseg.segment_frames(frames[:10], model):  # the first runs take memory
         pass
-    start = time.perf_counter()
-    count = sum(1 for _ in medseg.segment_frames(frames, model))
-    seconds = time.perf_counter() - start
     return {
         "parameters": parameters,
-        "frames_per_second": round(count / seconds, 1),
+        "frames_per_second": {way: per_second(frames, model, ahead) for way, ahead in LOOK_AHEAD.items()},
         "latency_ms": spread(one_by_one(frames, model)),
-        "paced_ms": spread(paced(frames, model, arguments.rate)),
+        "paced_ms": {
+            way: spread(paced(frames, model, arguments.rate, ahead)) for way, ahead in LOOK_AHEAD.items()
+        },
         "infer_ms": spread(by_infer(frames[:20], model)),
         "processor": model.backend.settings["device_name"],
     }
@@ -152,6 +158,14 @@ def moving(arguments: argparse.Namespace) -> list[np.ndarray]:
     return frames
 
 
+def per_second(frames: list[np.ndarray], model: OpenModel, look_ahead: int) -> float:
+    results = medseg.segment_frames(frames, model, look_ahead=look_ahead)
+    next(results)  # with the networks opened and their memory taken
+    start = time.perf_counter()
+    count = sum(1 for _ in results)
+    return round(count / (time.perf_counter() - start), 1)
+
+
 def one_by_one(frames: list[np.ndarray], model: OpenModel) -> Iterator[float]:
     results = medseg.segment_frames(frames, model, look_ahead=0)
     for _ in frames:
@@ -160,15 +174,16 @@ def one_by_one(frames: list[np.ndarray], model: OpenModel) -> Iterator[float]:
         yield time.perf_counter() - start
 
 
-def paced(frames: list[np.ndarray], model: OpenModel, rate: float) -> Iterator[float]:
-    start = time.perf_counter() + 0.05
-
+def paced(frames: list[np.ndarray], model: OpenModel, rate: float, look_ahead: int) -> Iterator[float]:
     def camera() -> Iterator[np.ndarray]:
         for n, frame in enumerate(frames):
             time.sleep(max(0.0, start + n / rate - time.perf_counter()))
             yield frame
 
-    for n, _ in enumerate(medseg.segment_frames(camera(), model)):
+    results = medseg.segment_frames(camera(), model, look_ahead=look_ahead)  # opens the networks
+    start = time.perf_counter() + 0.05
+
+    for n, _ in enumerate(results):
         yield time.perf_counter() - (start + n / rate)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
@@ -36,7 +37,7 @@ def segment_frames(
     *,
     spacing_mm: tuple[float, float] | None = None,
     overlap: float | None = None,
-    look_ahead: int = 1,
+    look_ahead: int = 2,
     backend: str = "auto",
     device: str = "auto",
     precision: str = "auto",
@@ -60,8 +61,10 @@ def segment_frames(
     overlap
         Of neighbouring windows, where a frame is larger than the patch; None takes the model's.
     look_ahead
-        How many frames may be segmented, on a thread of their own, before the caller asks for them: from
-        then on ``frames`` is read on that thread. 0: nothing is read or done before it is asked for.
+        How many frames may be read and segmented before the caller asks for them, on threads of their own.
+        With OpenVINO they are segmented side by side, each on its share of the threads: more frames a
+        second, as a small network gains little from a second core, though each takes longer. 1: one after
+        another on all threads, each as soon as can be. 0: nothing is read or done before it is asked for.
     backend, device, precision, threads
         As in `medseg.inference.open_backend`; of an opened model those it was opened with.
 
@@ -82,14 +85,29 @@ def segment_frames(
     Notes
     -----
     Once the iterator is closed (left by ``break`` and dropped, or by ``close()``) no further frame is read;
-    closing waits for the one under way.
+    closing waits for those under way.
     """
     if look_ahead < 0:
         raise UsageError(f"look_ahead {look_ahead}: expected 0 or more")
     if not isinstance(model, OpenModel):
         model = open_model(model, backend=backend, device=device, precision=precision, threads=threads)
-    one = _FrameSegmenter(model, spacing_mm, overlap)
-    return _ahead(frames, one, look_ahead) if look_ahead else map(one, frames)
+    models = _side_by_side(model, look_ahead)
+    segmenters = [_FrameSegmenter(one, spacing_mm, overlap) for one in models]
+    if look_ahead:
+        return _ahead(frames, segmenters, look_ahead)
+    return (segmenters[0](frame, number) for number, frame in enumerate(frames))
+
+
+def _side_by_side(model: OpenModel, most: int) -> list[OpenModel]:
+    """The model itself, or as often as frames are segmented at once, each on its share of the threads."""
+    settings = model.backend.settings
+    if model.backend.name != "openvino" or (count := min(most, int(settings["threads"]))) < 2:
+        return [model]
+    share = int(settings["threads"]) // count
+    return [
+        open_model(model.bundle, backend="openvino", precision=str(settings["precision"]), threads=share)
+        for _ in range(count)
+    ]
 
 
 class _FrameSegmenter:
@@ -109,13 +127,11 @@ class _FrameSegmenter:
         self._spacing, self._overlap = spacing_mm, overlap
         self._member = Member(plan, model.backend)
         self._type = np.uint8 if max(plan.class_ids) <= 255 else np.uint16
-        self._number = -1
         self._schedule: tuple[Geometry, Schedule] | None = None
 
-    def __call__(self, frame: Frame) -> Labels:
-        """Label ids (height, width) of the next frame."""
-        self._number += 1
-        volume = self._volume(frame)
+    def __call__(self, frame: Frame, number: int) -> Labels:
+        """Label ids (height, width) of a frame, whose number is for messages."""
+        volume = self._volume(frame, number)
         clean_up = self._plan.inference.postprocess or self._plan.inference.largest_piece
         if clean_up:
             ids = infer(volume, self._model, overlap=self._overlap).labels.data
@@ -125,26 +141,26 @@ class _FrameSegmenter:
             ids = segment(volume, [self._member], overlap=self._overlap).ids
         return np.ascontiguousarray(ids[..., 0].T)
 
-    def _volume(self, frame: Frame) -> Volume:
+    def _volume(self, frame: Frame, number: int) -> Volume:
         """A view of the frame: columns along the first axis, rows along the second."""
         wanted = [channel.name for channel in self._plan.channels]
         if not isinstance(frame, np.ndarray) or frame.ndim not in (2, 3) or frame.dtype.kind not in "iuf":
             found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
             raise InputRefused(
-                f"frame {self._number}: {found}, expected an array of integers or floats, (height, width) or "
+                f"frame {number}: {found}, expected an array of integers or floats, (height, width) or "
                 "(height, width, channels)",
                 code="frame",
             )
         channels = 1 if frame.ndim == 2 else frame.shape[2]
         if channels != len(wanted):
             raise InputRefused(
-                f"frame {self._number}: {channels} channel(s), model {self._plan.name!r} needs {len(wanted)} "
+                f"frame {number}: {channels} channel(s), model {self._plan.name!r} needs {len(wanted)} "
                 f"({', '.join(wanted)}): give (height, width, {len(wanted)}), or use another model",
                 code="channels",
             )
         if self._plan.grid.spacing_mm is not None and self._spacing is None:
             raise InputRefused(
-                f"frame {self._number}: model {self._plan.name!r} works at one spacing: give the "
+                f"frame {number}: model {self._plan.name!r} works at one spacing: give the "
                 "pixels' as spacing_mm",
                 code="spacing-unknown",
             )
@@ -179,41 +195,51 @@ class _FrameSegmenter:
         return labels
 
 
-class _End:
-    """What the thread says last: why there is nothing more."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
-def _ahead(frames: Iterable[Frame], one: Callable[[Frame], Labels], most: int) -> Iterator[Labels]:
+def _ahead(frames: Iterable[Frame], segmenters: Sequence[_FrameSegmenter], most: int) -> Iterator[Labels]:
     """Results in order, at most so many of them before they are asked for."""
-    results: SimpleQueue[Labels | _End] = SimpleQueue()
+    results: SimpleQueue[Future[Labels] | None] = SimpleQueue()
+    free: SimpleQueue[_FrameSegmenter] = SimpleQueue()
+    for one in segmenters:
+        free.put(one)
     room, stopped = Semaphore(most), Event()
+    pool = ThreadPoolExecutor(len(segmenters), thread_name_prefix="medseg-frame")
+
+    def segmented(one: _FrameSegmenter, frame: Frame, number: int) -> Labels:
+        try:
+            return one(frame, number)
+        finally:
+            free.put(one)
+
+    def read() -> None:
+        source, number = iter(frames), 0
+        while room.acquire() and (one := free.get()) and not stopped.is_set():
+            try:
+                frame = next(source)
+            except StopIteration:
+                break
+            if len(segmenters) > 1 and isinstance(frame, np.ndarray):
+                frame = frame.copy()  # the next one is asked for before this one is done
+            results.put(pool.submit(segmented, one, frame, number))
+            number += 1
 
     def work() -> None:
-        error: BaseException | None = None
         try:
-            source = iter(frames)
-            while room.acquire() and not stopped.is_set():
-                try:
-                    frame = next(source)
-                except StopIteration:
-                    break
-                results.put(one(frame))
+            read()
         except BaseException as raised:  # noqa: BLE001 - the caller's thread raises it
-            error = raised
-        results.put(_End(error))
+            failed: Future[Labels] = Future()
+            failed.set_exception(raised)
+            results.put(failed)
+        results.put(None)
 
     thread = Thread(target=work, name="medseg-frames", daemon=True)
     thread.start()
     try:
-        while not isinstance(result := results.get(), _End):
+        while (result := results.get()) is not None:
+            labels = result.result()
             room.release()
-            yield result
-        if result.error is not None:
-            raise result.error
+            yield labels
     finally:
         stopped.set()
         room.release()
         thread.join()
+        pool.shutdown()

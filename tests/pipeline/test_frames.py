@@ -89,6 +89,40 @@ def test_sizes_may_change_on_the_way(tmp_path):
         np.testing.assert_array_equal(labels, by_infer(frame, bundle))
 
 
+@pytest.mark.parametrize("look_ahead", [0, 1, 2])
+def test_a_frame_may_be_written_over_once_the_next_is_asked_for(tmp_path, look_ahead):
+    bundle, frames = model(tmp_path / "m"), made(6)
+
+    def camera() -> Iterator[np.ndarray]:
+        buffer = np.empty_like(frames[0])
+        for frame in frames:
+            buffer[...] = frame
+            yield buffer
+            buffer[...] = 255
+
+    found = list(medseg.segment_frames(camera(), bundle, threads=2, look_ahead=look_ahead))
+    for frame, labels in zip(frames, found, strict=True):
+        np.testing.assert_array_equal(labels, by_infer(frame, bundle))
+
+
+def test_two_networks_on_half_of_the_threads_each_give_what_one_gives(tmp_path, monkeypatch):
+    from medseg.pipeline import frames as room
+
+    opened: list[int | None] = []
+    original = room.open_model
+
+    def counted(*args, threads=None, **options):
+        opened.append(threads)
+        return original(*args, threads=threads, **options)
+
+    monkeypatch.setattr(room, "open_model", counted)
+    bundle, frames = model(tmp_path / "m"), made(8)
+    found = list(medseg.segment_frames(frames, bundle, backend="openvino", threads=2, look_ahead=4))
+    assert opened == [2, 1, 1]
+    for frame, labels in zip(frames, found, strict=True):
+        np.testing.assert_array_equal(labels, by_infer(frame, bundle))
+
+
 def test_no_frame_is_read_before_there_is_room_for_its_result(tmp_path):
     read: list[int] = []
 
