@@ -8,6 +8,9 @@ rows train the same network with the same loss, optimiser, patch and batch, with
 - ``MONAI``: dictionary transforms of like strength on a CacheDataset, in a DataLoader of 0 and 2 workers.
 - ``nnU-Net``: its trainer's own transforms (batchgeneratorsv2), likewise.
 
+All rows train in the order of axes that medseg trains in (channels last in 3D), so that they differ in what
+is around the network alone; ``bare, contiguous`` is the bare loop in torch's own order.
+
 Each round runs every row once, so that all meet the same machine; medians over rounds, and ratios to
 ``bare``, as Markdown. On a machine with other work, compare the processor time of the rows without workers.
 
@@ -41,7 +44,7 @@ from torch.utils.data import DataLoader, Dataset
 from medseg.networks import build_network
 from medseg.plans import Plan
 from medseg.training.cache import CachedCase
-from medseg.training.fit import FitSettings, fit
+from medseg.training.fit import FitSettings, fit, memory_format
 from medseg.training.losses import build_loss
 from medseg.training.recipes import read_recipe
 
@@ -134,6 +137,7 @@ def rows_of(plan: Plan, args: argparse.Namespace) -> tuple[dict[str, Row], dict[
 
     rows: dict[str, Row] = {
         "bare": lambda: timed(plan, args, forever()),
+        "bare, contiguous": lambda: timed(plan, args, forever(), torch.contiguous_format),
         "medseg": lambda: timed_fit(plan, args, cases),
     }
     data = monai_data(plan, cases)
@@ -163,12 +167,16 @@ def make_cases(plan: Plan) -> list[CachedCase]:
 
 
 def timed(
-    plan: Plan, args: argparse.Namespace, batches: Iterator[tuple[Tensor, Tensor]]
+    plan: Plan,
+    args: argparse.Namespace,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    layout: torch.memory_format | None = None,
 ) -> tuple[float, float]:
     """The plain loop over batches from anywhere."""
     torch.manual_seed(0)
     device = torch.device(args.device)
-    network, loss_of = build_network(plan).to(device), build_loss(plan)
+    layout = layout or memory_format(plan, device)
+    network, loss_of = build_network(plan).to(device, memory_format=layout), build_loss(plan)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2, fused=True)
     half = args.precision == "bf16"
     started, used = 0.0, 0.0
@@ -177,6 +185,7 @@ def timed(
             wait(args.device)
             started, used = time.perf_counter(), time.process_time()
         images, classes = (part.to(device, non_blocking=True) for part in next(batches))
+        images = images.contiguous(memory_format=layout)
         with torch.autocast(args.device, torch.bfloat16) if half else nullcontext():
             logits = network(images)
         loss_of(logits, classes, step / (WARM + args.steps)).backward()

@@ -80,7 +80,7 @@ def fit(
     """
     torch.manual_seed(plan.schedule.seed)
     module = build_network(plan)
-    layout = _memory_format(plan, fabric.device)
+    layout = memory_format(plan, fabric.device)
     # Before the optimiser, which keeps what it sees. Torch's own type hints lack the layout.
     module.to(device=fabric.device, memory_format=layout)  # type: ignore[call-overload]
     # A fused step takes the gradients' scale of float16 off by itself, where clipping cannot see it.
@@ -215,13 +215,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train()
 
 
-def _memory_format(plan: Plan, device: torch.device) -> torch.memory_format:
-    """Channels last on a GPU, whose convolutions want them so; elsewhere as ever."""
-    if device.type != "cuda":
-        return torch.contiguous_format
-    torch.backends.cudnn.benchmark = True  # every step has the same shapes
-    torch.backends.cuda.matmul.allow_tf32 = True
-    return torch.channels_last if plan.dimensions == 2 else torch.channels_last_3d
+def memory_format(plan: Plan, device: torch.device) -> torch.memory_format:
+    """The order of axes in memory that the device trains in fastest; a GPU is also told what else it may do.
+
+    Channels last on a GPU, whose convolutions want them so. On a CPU (AVX2, steps of a U-Net of 8 or 16
+    features, side by side) they take 15 to 18 % less time in 3D, but 40 % more in 2D.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # every step has the same shapes
+        torch.backends.cuda.matmul.allow_tf32 = True
+        return torch.channels_last if plan.dimensions == 2 else torch.channels_last_3d
+    return torch.contiguous_format if plan.dimensions == 2 else torch.channels_last_3d
 
 
 def _optimiser(module: nn.Module, plan: Plan, *, fused: bool) -> torch.optim.Optimizer:
