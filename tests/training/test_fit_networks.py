@@ -31,7 +31,9 @@ def cases(shape: tuple[int, ...]) -> list[CachedCase]:
         classes = np.zeros(shape, np.uint8)
         classes[: shape[0] // 2], classes[-2:] = 1, 2
         places = {i: np.argwhere(classes == i).astype(np.int32) for i in (1, 2)}
-        made.append(CachedCase(f"{number}", draw.normal(size=(2, *shape)).astype(np.float32), classes, places))
+        made.append(
+            CachedCase(f"{number}", draw.normal(size=(2, *shape)).astype(np.float32), classes, places)
+        )
     return made
 
 
