@@ -5,10 +5,11 @@ every fifth case, which none of them read. medseg's minutes cover planning, prep
 too; MONAI's (``hippocampus_baseline.py``) and nnU-Net's (``hippocampus_nnunet.py``) cover training alone.
 
     python benchmarks/hippocampus_equal_time.py DATASET WORK --minutes 10 [--seeds 0 1 2] [--device cpu]
-        [--nnunet-python ENV/bin/python] [--config hippocampus] [--set network.features=[16,32,64,128]]
+        [--nnunet-python ENV/bin/python] [--nnunet-batch 2] [--config fast] [--set network.features=16]
 
 Every run that is over is a JSON file in WORK; the command goes on from there, and prints a Markdown table.
-Without ``--nnunet-python``, an environment with nnunetv2, nnU-Net's row is left out.
+Without ``--nnunet-python``, an environment with nnunetv2, nnU-Net's row is left out; with ``--nnunet-batch``
+there is a row more, in which its steps are of so many patches, which is faster on a CPU.
 """
 
 from __future__ import annotations
@@ -35,11 +36,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--nnunet-python", type=Path)
-    parser.add_argument("--config", default="hippocampus", help="recipe of medseg's runs")
+    parser.add_argument("--nnunet-batch", type=int)
+    parser.add_argument("--config", default="fast", help="recipe of medseg's runs")
     parser.add_argument("--set", nargs="*", default=[], help="key=value over the recipe")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    tools = ["medseg", "MONAI"] if args.nnunet_python is None else ["medseg", "MONAI", "nnU-Net"]
+    tools = ["medseg", "MONAI"]
+    if args.nnunet_python is not None:
+        tools.append("nnU-Net")
+        if args.nnunet_batch is not None:
+            tools.append(f"nnU-Net, batch {args.nnunet_batch}")
     for seed in args.seeds:
         for tool in tools:
             out = result_of(args.work, tool, seed)
@@ -52,7 +58,7 @@ def main() -> None:
 
 
 def result_of(work: Path, tool: str, seed: int) -> Path:
-    return work / f"{tool}-{seed}.json"
+    return work / f"{tool.replace(', batch ', '-b')}-{seed}.json"
 
 
 def train(tool: str, seed: int, out: Path, args: argparse.Namespace) -> None:
@@ -60,7 +66,8 @@ def train(tool: str, seed: int, out: Path, args: argparse.Namespace) -> None:
     if tool == "MONAI":
         script = [sys.executable, HERE / "hippocampus_baseline.py", args.dataset, out]
         subprocess.run([*script, *limits, "--precision", precision(args.device)], check=True)
-    elif tool == "nnU-Net":
+    elif tool.startswith("nnU-Net"):
+        limits += [] if tool == "nnU-Net" else ["--batch", str(args.nnunet_batch)]
         script = [args.nnunet_python, HERE / "hippocampus_nnunet.py", args.dataset, args.work / "nnunet", out]
         subprocess.run([*script, *limits], check=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     else:
