@@ -31,6 +31,7 @@ from medseg.training.decision import decide_plan, hold_back_every, read_layers
 from medseg.training.devices import Device, choose_device
 from medseg.training.export import TrainingFacts, export_bundle, half_precision, score_all
 from medseg.training.fit import FitSettings, OnStatus, Status, evaluating, fit, forward_of
+from medseg.training.pace import fit_to_time
 from medseg.training.pictures import draw_pictures
 from medseg.training.postprocessing import with_steps_for
 from medseg.training.run_folder import (
@@ -83,7 +84,8 @@ def train(
     fold
         0 to 4: that fifth validates. ``"all"``: every case trains and nothing validates.
     max_minutes
-        For the whole call. The learning rate reaches zero when the time is up.
+        For the whole call. The learning rate reaches zero when the time is up. On a CPU, network and batch
+        are made smaller for little time, unless ``config`` or ``overrides`` give them (`fit_to_time`).
     resume
         Go on from the last checkpoint, exactly where there is no time limit; a run that has not
         begun is begun.
@@ -110,6 +112,13 @@ def train(
     if the_plan is None:
         refuse_used(run)
         the_plan = decide_plan(found, layers, target, progress)
+        if max_minutes is not None and devices == 1:
+            left = max_minutes * 60 - (time.monotonic() - started) - _EXPORT_SECONDS
+            pace = fit_to_time(the_plan, layers, target, left)
+            if pace is not None and pace.plan != the_plan:
+                the_plan = pace.plan
+                if progress is not None:
+                    progress(pace.remark, 1, 1)
     else:
         refuse_other_cases(run, parts)
     # What cannot be computed or built is refused before the folder is taken.

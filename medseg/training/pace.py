@@ -1,0 +1,93 @@
+"""How large a network the time allows: a small one that has learnt beats a large one that has not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from medseg.networks import build_network
+from medseg.plans import Plan
+from medseg.training.devices import Device
+
+ENOUGH_STEPS = 1000
+_LEAST_BATCH, _LEAST_FEATURES = 2, 8
+# Whose features may be any even number, alike in all stages.
+_HALVED = ("unet", "segresnet", "unet_plus_plus")
+_BESIDE_THE_NETWORK = 1.15  # patches, loss, optimiser
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A plan that fits the time, with about how many steps it makes, and how many the proposed one would."""
+
+    plan: Plan
+    steps: int
+    proposed_steps: int
+
+    @property
+    def remark(self) -> str:
+        """What was chosen, and what it was chosen over."""
+        return (
+            f"for the time: {self.plan.network.features[0]} features, {self.plan.sampling.batch_size} "
+            f"patches in a step, about {self.steps} steps (as proposed {self.proposed_steps})"
+        )
+
+
+def fit_to_time(the_plan: Plan, layers: Mapping[str, Any], target: Device, seconds: float) -> Pace | None:
+    """The widest network, then the largest batch, of which a CPU makes `ENOUGH_STEPS` in the time.
+
+    Features are halved down to 8 and the batch made smaller down to 2 patches, unless ``layers``, what the
+    user gave of the plan, names them; the fewest of both are taken where even they make fewer steps. None on
+    a GPU, which makes enough of them in any time.
+    """
+    if target.kind != "cpu" or seconds <= 0:
+        return None
+    batch_given = "batch_size" in _section(layers, "sampling")
+    proposed, proposed_steps = the_plan.sampling.batch_size, None
+    while True:
+        each = _BESIDE_THE_NETWORK * seconds_per_patch(the_plan, target)
+        if proposed_steps is None:
+            proposed_steps = int(seconds / (each * proposed))
+        affordable = int(seconds / (each * ENOUGH_STEPS))
+        batch = proposed if batch_given else min(proposed, max(_LEAST_BATCH, affordable))
+        steps = int(seconds / (each * batch))
+        narrower = _halved(the_plan, layers)
+        if steps >= ENOUGH_STEPS or narrower is None:
+            sampling = the_plan.sampling.model_copy(update={"batch_size": batch})
+            return Pace(the_plan.model_copy(update={"sampling": sampling}), steps, proposed_steps)
+        the_plan = narrower
+
+
+def seconds_per_patch(the_plan: Plan, target: Device) -> float:
+    """One patch there and back through the network: the faster of two, after one to warm up."""
+    network = build_network(the_plan).to(target.torch_device).train()
+    patch = torch.zeros(1, the_plan.input_channels, *the_plan.patch, device=target.torch_device)
+    half = target.precision(the_plan.precision).name == "bf16"
+    spent = []
+    for _ in range(3):
+        started = time.monotonic()
+        with torch.autocast(target.kind, torch.bfloat16, enabled=half):
+            heads = network(patch)
+        torch.stack([head.float().square().mean() for head in heads]).sum().backward()
+        spent.append(time.monotonic() - started)
+    return min(spent[1:])
+
+
+def _halved(the_plan: Plan, layers: Mapping[str, Any]) -> Plan | None:
+    """The plan with half the features; None where the user gave them, or they are as few as may be."""
+    net = the_plan.network
+    if "features" in _section(layers, "network") or net.name not in _HALVED:
+        return None
+    features = tuple(width // 2 for width in net.features)
+    if features[0] < _LEAST_FEATURES:
+        return None
+    return the_plan.model_copy(update={"network": net.model_copy(update={"features": features})})
+
+
+def _section(layers: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = layers.get(name, {})
+    return section if isinstance(section, Mapping) else {}
