@@ -18,14 +18,7 @@ from medseg.networks.unet import dynunet_arguments
 from medseg.plans.network import EncoderName, NetworkName
 from tests.networks.plans import CASES, NAMES, plan
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small lose more than they gain by waiting for a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_plan_knows_the_names_of_the_registry():

@@ -14,14 +14,7 @@ from medseg.training.checkpoints import BEST, load_checkpoint
 from medseg.training.fit import FitSettings, fit, memory_format
 from tests.networks.plans import NAMES, plan
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small lose more than they gain by waiting for a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def cases(shape: tuple[int, ...]) -> list[CachedCase]:

@@ -26,6 +26,7 @@ from medseg.training.monai_export import export_monai
 
 # MONAI's own: it mentions each optional reader that is absent, and that a config can run code.
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
@@ -38,15 +39,6 @@ class Block:
             raise ImportError("medseg is blocked")
 sys.meta_path.insert(0, Block())
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small lose more than they gain by waiting for a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def blobs(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
