@@ -3,14 +3,16 @@
 The task is made from the Decathlon's hippocampus: anterior and posterior as they are, but the hindmost
 millimetres of the posterior part (``--tip-mm``, 3) become a third label, ``tip``: about a quarter of a per
 cent of a scan's voxels, and towards the front with a border that no edge in the image marks. Patches of 32
-voxels along each edge see a part of a scan, so that it matters where they lie.
+voxels along each edge see a part of a scan, so that it matters where they lie. All train with the recipe
+``fast``, on two of these patches a step.
 
 Every setting is one argument: plan values as ``medseg train`` takes them, with spaces between several, or
 ``default``. Each is trained with the same minutes (the whole of ``medseg train``, export included) or steps,
 once per seed, on the same cases; every fifth case is held back and scored. Finished runs stand in
-``OUT/results.jsonl`` and are not done again.
+``OUT/results.jsonl`` and are not done again. With ``--steps`` several of these may run side by side, each
+with seeds of its own and the same OUT.
 
-    python benchmarks/imbalance.py DATASET OUT --minutes 5 --seeds 3 default loss.name=focal \\
+    python benchmarks/imbalance.py DATASET OUT --steps 500 --seeds 0,1 default loss.name=focal \\
         "loss.name=dice_ce loss.class_weights=inverse_sqrt" sampling.by=frequency
 """
 
@@ -61,7 +63,7 @@ def main() -> None:
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--minutes", type=float, help="per run")
     budget.add_argument("--steps", type=int, help="per run")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--cases", type=int, help="the first so many only")
     parser.add_argument("--tip-mm", type=float, default=3.0)
     parser.add_argument("--device", default="auto")
@@ -70,13 +72,14 @@ def main() -> None:
     given = Budget(args.minutes, args.steps, args.cases, args.tip_mm)
     task = make_task(args.dataset, args.out, given)
     results = args.out / "results.jsonl"
-    for seed in range(args.seeds):  # seed by seed: a table of what is done compares like with like
+    seeds = [int(text) for text in args.seeds.split(",")]
+    for seed in seeds:  # seed by seed: a table of what is done compares like with like
         for setting in args.settings:
             if not any(_is(row, setting, seed, given) for row in read(results)):
-                row = train(task, args.out / "run", setting, seed, given, args.device)
+                row = train(task, args.out / f"run-{seed}", setting, seed, given, args.device)
                 with results.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(row) + "\n")
-    rows = [row for row in read(results) if row["budget"] == asdict(given) and row["seed"] < args.seeds]
+    rows = [row for row in read(results) if row["budget"] == asdict(given) and row["seed"] in seeds]
     print("\n".join(table(rows, args.settings)))
 
 
@@ -89,7 +92,9 @@ def make_task(dataset: Path, out: Path, budget: Budget) -> Path:
     for path in labels:
         stored = nib.load(path)
         ids = with_tip(np.asarray(stored.dataobj).astype(np.uint8), stored.affine, budget.tip_mm)
-        nib.save(nib.Nifti1Image(ids, stored.affine), folder / path.name)
+        if not (folder / path.name).is_file():  # another process beside this one may be training on it
+            nib.save(nib.Nifti1Image(ids, stored.affine), folder / f"part-{path.name}")
+            (folder / f"part-{path.name}").replace(folder / path.name)
         shares.append((ids == 3).mean())
     print(f"{len(labels)} cases, {RARE}: {100 * np.mean(shares):.3f} % of the voxels")
     task = out / f"tip-{budget.tip_mm:g}mm-{len(labels)}.json"
@@ -122,6 +127,8 @@ def train(task: Path, run: Path, setting: str, seed: int, budget: Budget, device
     result = medseg.train(
         task,
         run,
+        config="fast",
+        fold="all",
         max_minutes=budget.minutes,
         overrides=(*BASE, *budget.overrides, f"schedule.seed={seed}", *own),
         device=device,

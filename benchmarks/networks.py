@@ -56,7 +56,8 @@ def networks() -> Iterator[tuple[str, dict[str, Any]]]:
     """What a row is called, and the section ``network`` that asks for it."""
     for encoder in encoder_names():
         yield encoder, {"encoder": encoder}
-        yield f"{encoder}, gates", {"encoder": encoder, "attention_gates": True}
+        if encoder == "plain":  # gates cost the others as little
+            yield f"{encoder}, gates", {"encoder": encoder, "attention_gates": True}
     for name in network_names():
         if name != "unet":
             yield name, {"name": name}
