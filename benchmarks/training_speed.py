@@ -9,7 +9,8 @@ rows train the same network with the same loss, optimiser, patch and batch, with
 - ``nnU-Net``: its trainer's own transforms (batchgeneratorsv2), likewise.
 
 All rows train in the order of axes that medseg trains in (channels last in 3D), so that they differ in what
-is around the network alone; ``bare, contiguous`` is the bare loop in torch's own order.
+is around the network alone; ``bare, contiguous`` is the bare loop in torch's own order, and with
+``--compiled`` there is ``bare, compiled`` as ``schedule.compile`` has it (compiling is not among the steps).
 
 Each round runs every row once, so that all meet the same machine; medians over rounds, and ratios to
 ``bare``, as Markdown. On a machine with other work, compare the processor time of the rows without workers.
@@ -38,12 +39,13 @@ import torch
 from lightning_fabric import Fabric
 from monai import transforms as mt
 from monai.data import CacheDataset, list_data_collate
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from medseg.networks import build_network
 from medseg.plans import Plan
 from medseg.training.cache import CachedCase
+from medseg.training.compiling import compiled
 from medseg.training.fit import FitSettings, fit, memory_format
 from medseg.training.losses import build_loss
 from medseg.training.recipes import read_recipe
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--patch", type=int, nargs="+", help="default 40 56 40, or 192 192")
     parser.add_argument("--precision", choices=tuple(FABRIC), default="f32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compiled", action="store_true", help="one more row; needs a C++ compiler")
     parser.add_argument("--only", nargs="+", help="rows whose names begin so, beside bare")
     args = parser.parse_args()
     for dimensions in args.dimensions:
@@ -140,6 +143,8 @@ def rows_of(plan: Plan, args: argparse.Namespace) -> tuple[dict[str, Row], dict[
         "bare, contiguous": lambda: timed(plan, args, forever(), torch.contiguous_format),
         "medseg": lambda: timed_fit(plan, args, cases),
     }
+    if args.compiled:
+        rows["bare, compiled"] = lambda: timed(plan, args, forever(), prepare=compiled)
     data = monai_data(plan, cases)
     for workers in (0, 2):
         rows[f"MONAI, {workers} workers"] = lambda n=workers: timed(plan, args, loaded(data, plan, n))
@@ -171,12 +176,14 @@ def timed(
     args: argparse.Namespace,
     batches: Iterator[tuple[Tensor, Tensor]],
     layout: torch.memory_format | None = None,
+    prepare: Callable[[nn.Module], nn.Module] = lambda network: network,
 ) -> tuple[float, float]:
     """The plain loop over batches from anywhere."""
     torch.manual_seed(0)
     device = torch.device(args.device)
     layout = layout or memory_format(plan, device)
     network, loss_of = build_network(plan).to(device, memory_format=layout), build_loss(plan)
+    network = prepare(network)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2, fused=True)
     half = args.precision == "bf16"
     started, used = 0.0, 0.0

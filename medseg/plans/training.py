@@ -120,6 +120,10 @@ class SchedulePlan(Strict):
     )
     ema_decay: Fraction = Field(default=0.999, description="0 turns weight averaging off")
     seed: int = Field(default=0, description="of patches, augmentation and the first weights")
+    compile: bool = Field(
+        default=False,
+        description="compile the network first: a minute, and a C++ compiler, for somewhat faster steps",
+    )
     coarse_until: Fraction = Field(
         default=0.0, description="share of the training that only trains the lower resolutions (stem_unet)"
     )

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -31,6 +31,7 @@ from medseg.training.batches import open_batches, step_seed
 from medseg.training.cache import CachedCase
 from medseg.training.checkpoints import BEST, LAST, load_checkpoint, save_checkpoint
 from medseg.training.clock import Clock, learning_rate
+from medseg.training.compiling import compiled, naming_the_cure, uncompiled
 from medseg.training.difficulty import Difficulty, patch_losses, summed_by_case
 from medseg.training.logs import RunLog
 from medseg.training.losses import build_loss
@@ -86,7 +87,8 @@ def fit(
     # A fused step takes the gradients' scale of float16 off by itself, where clipping cannot see it.
     fused = fabric.strategy.precision.precision != "16-mixed"
     optimiser = _optimiser(module, plan, fused=fused)
-    model, optimiser = fabric.setup(module, optimiser)
+    as_planned = compiled(module) if plan.schedule.compile else module
+    model, optimiser = fabric.setup(as_planned, optimiser)
     average = WeightAverage(module, plan.schedule.ema_decay)
     loss_of = build_loss(plan)
     by_case = plan.sampling.by == "case"
@@ -106,6 +108,7 @@ def fit(
         _log(fabric, plan, settings, step) as log,
         open_batches(training, plan, fabric.device, fabric.global_rank, difficulty) as batches,
         _interrupts() as interrupted,
+        naming_the_cure() if plan.schedule.compile else nullcontext(),
     ):
         model.train()
         while fraction < 1:
@@ -138,7 +141,8 @@ def fit(
             if log is not None:
                 log.step(step - 1, value, rate, time.monotonic() - started)
             if validation and (step % plan.schedule.validate_every == 0 or ended):
-                with average.applied(), evaluating(model):
+                as_written = uncompiled() if plan.schedule.compile else nullcontext()
+                with average.applied(), evaluating(model), as_written:
                     per_label = _validate(fabric, plan, validation, forward_of(model, fabric.device))
                 mean = mean_of(list(per_label.values()))
                 dice = {plan.scored[i]: value for i, value in per_label.items()}

@@ -51,7 +51,7 @@ def blobs(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
     return ((image - image.mean()) / image.std()).astype(np.float32), classes
 
 
-def make_plan(dimensions: int, channels: tuple[dict, ...], **more: object) -> Plan:
+def make_plan(dimensions: int, channels: tuple[dict, ...], network: str = "unet", **more: object) -> Plan:
     return Plan(
         name="blobs",
         dimensions=dimensions,
@@ -62,7 +62,8 @@ def make_plan(dimensions: int, channels: tuple[dict, ...], **more: object) -> Pl
         ),
         patch=(16, 24, 16)[:dimensions],
         network={
-            "features": (8, 16, 16),
+            "name": network,
+            "features": (8, 16, 32 if network == "segresnet" else 16),
             "strides": ((1,) * dimensions, (2,) * dimensions, (2,) * dimensions),
             "deep_supervision": 1,
         },
@@ -196,8 +197,9 @@ def test_network_has_learnt_what_the_other_tests_compare(bundle3d, tmp_path):
     assert dice(ours(path, bundle3d), truth, 255) > 0.8
 
 
-def test_pictures_keep_their_size_and_ids(tmp_path):
-    plan = make_plan(2, ({"name": "grey", "normalisation": "unit", "low": 0, "high": 255},))
+@pytest.mark.parametrize("network", ["unet", "segresnet"])
+def test_pictures_keep_their_size_and_ids(network, tmp_path):
+    plan = make_plan(2, ({"name": "grey", "normalisation": "unit", "low": 0, "high": 255},), network)
     bundle = trained(
         plan,
         tmp_path / "bundle",

@@ -105,7 +105,11 @@ def test_a_used_folder_is_refused_and_a_changed_plan_too(trained, decathlon, tmp
 def test_max_minutes_covers_the_whole_call(decathlon, tmp_path):
     started = time.monotonic()
     medseg.train(
-        decathlon, tmp_path / "run", fold="all", max_minutes=0.75, overrides=(*SMALL, "schedule.steps=1000000")
+        decathlon,
+        tmp_path / "run",
+        fold="all",
+        max_minutes=0.75,
+        overrides=(*SMALL, "schedule.steps=1000000"),
     )
     assert time.monotonic() - started < 75  # 45 asked for; a busy machine may overrun the reserve
     rates = [
