@@ -32,7 +32,8 @@ class Dataset:
 
     ``ignore_label`` is the value of voxels that nobody judged (nnU-Net's label ``ignore``, the void of a
     benchmark); None where there is none. It is not in ``labels``. ``regions`` are nnU-Net's labels of several
-    ids, which may overlap; empty where there are none.
+    ids, which may overlap; empty where there are none. ``listed_in`` is the file that names the cases; None
+    where they are found by the names of their files.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Dataset:
     cases: tuple[Case, ...]
     ignore_label: int | None = None
     regions: tuple[RegionSpec, ...] = ()
+    listed_in: Path | None = None
 
 
 def make_dataset(
@@ -54,11 +56,12 @@ def make_dataset(
     labels: LabelSet | None,
     cases: list[Case],
     ignore_label: int | None = None,
+    listed_in: Path | None = None,
 ) -> Dataset:
     """A dataset under its path's name, with its cases sorted by id."""
     name = files.stem(path) if path.is_file() else path.resolve().name
     ordered = tuple(sorted(cases, key=lambda case: case.id))
-    return Dataset(name, path, layout, channels, modalities, labels, ordered, ignore_label)
+    return Dataset(name, path, layout, channels, modalities, labels, ordered, ignore_label, (), listed_in)
 
 
 def modality_of(channel: str) -> str | None:

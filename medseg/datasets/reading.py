@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medseg.datasets.absent import file_faults, folder_alike
 from medseg.datasets.dataset import Dataset
 from medseg.datasets.layouts.dataset_json import read_dataset_json
 from medseg.datasets.layouts.folders import read_folders
 from medseg.datasets.layouts.label_maps import read_label_maps
 from medseg.datasets.layouts.lists import read_list
+from medseg.datasets.recognition import dataset_around, foreign_layout
 from medseg.datasets.tissue_tables import TABLE
 from medseg.errors import InputRefused, NotFound
+from medseg.words import counted
 
-_LISTS = (".csv", ".json")
+_SHOWN = 10  # faults in a message; the error's reasons hold all
 
 
 def read_dataset(path: Path | str) -> Dataset:
@@ -28,13 +31,13 @@ def read_dataset(path: Path | str) -> Dataset:
     dataset = find_dataset(Path(path))
     faults = file_faults(dataset)
     if faults:
-        lines = [f"case {case_id!r}{text}" for _, case_id, text in faults[:10]]
-        more = [f"and {len(faults) - 10} more"] if len(faults) > 10 else []
+        lines = [str(fault) for fault in faults[:_SHOWN]]
+        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
         raise InputRefused(
-            f"{dataset.path}: {len(faults)} fault(s)\n  " + "\n  ".join([*lines, *more]),
-            code=faults[0][0],
+            f"{dataset.path}: {counted(len(faults), 'fault')}\n  " + "\n  ".join([*lines, *more]),
+            code=faults[0].code,
             path=dataset.path,
-            reasons=[(code, f"case {case_id!r}{text}") for code, case_id, text in faults],
+            reasons=[(fault.code, str(fault)) for fault in faults],
         )
     return dataset
 
@@ -52,37 +55,43 @@ def find_dataset(path: Path) -> Dataset:
     elif (path / TABLE).is_file():
         dataset = read_label_maps(path)
     else:
+        raise _unknown(path)
+    if not dataset.cases:
         raise InputRefused(
-            f"{path}: not a dataset that medseg knows. Expected one of: a folder with dataset.json (Medical "
-            f"Segmentation Decathlon, nnU-Net), a folder with images/ and labels/, label maps beside a "
-            f"{TABLE}, or a CSV/JSON list of image and label paths. Other layouts: medseg data import",
-            code="unknown-layout",
+            f"{path}: no case with an image and a label: expected 'training' in dataset.json to list some, "
+            f"or label maps in labels/ (nnU-Net: labelsTr/)",
+            code="no-cases",
             path=path,
         )
-    if not dataset.cases:
-        raise InputRefused(f"{path}: no case with an image and a label", code="no-cases", path=path)
     return dataset
 
 
-def is_known(path: Path) -> bool:
-    """Whether `read_dataset` would take a path for a dataset."""
-    if path.is_file():
-        return path.suffix.lower() in _LISTS
-    folders = (path / "images").is_dir() and (path / "labels").is_dir()
-    return folders or (path / "dataset.json").is_file() or (path / TABLE).is_file()
-
-
-def file_faults(dataset: Dataset) -> list[tuple[str, str, str]]:
-    """Code, case and fault for each case that is there twice and each file that is not there."""
-    faults: list[tuple[str, str, str]] = []
-    seen: set[str] = set()
-    for case in dataset.cases:
-        if case.id in seen:
-            faults.append(("repeated-case", case.id, " appears more than once"))
-        seen.add(case.id)
-        faults.extend(
-            ("missing-file", case.id, f": {file} does not exist")
-            for file in (*case.images, case.label)
-            if not file.exists()
+def _unknown(path: Path) -> InputRefused:
+    """A folder that is no dataset, and what may have been meant: an import, one around it, another name."""
+    foreign, around = foreign_layout(path), dataset_around(path)
+    if foreign is not None:
+        text = f"has the layout {foreign}, which has to be imported: medseg data import {path} -o OUT"
+    elif around is not None:
+        folder, layout = around
+        imported = foreign_layout(folder) is not None
+        text = f"not a dataset that medseg knows: its folder {folder} is a dataset ({layout}): " + (
+            f"medseg data import {folder} -o OUT" if imported else "give that"
         )
-    return faults
+    else:
+        text = (
+            f"not a dataset that medseg knows{_slip(path)}. Expected one of: a folder with dataset.json "
+            f"(Medical Segmentation Decathlon, nnU-Net), a folder with images/ and labels/, label maps "
+            f"beside a {TABLE}, or a CSV/JSON list of image and label paths. Other layouts: medseg data "
+            f"import"
+        )
+    return InputRefused(f"{path}: {text}", code="unknown-layout", path=path)
+
+
+def _slip(path: Path) -> str:
+    """Which of images/ and labels/ is missing beside the other, where a folder has nearly its name."""
+    pair = (path / "images", path / "labels")
+    for missing, there in (pair, pair[::-1]):
+        alike = folder_alike(missing, pair) if there.is_dir() and not missing.exists() else None
+        if alike is not None:
+            return f": {there.name}/ is there, {missing.name}/ is not, but {alike.name}/: rename it"
+    return ""

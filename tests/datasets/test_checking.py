@@ -224,9 +224,25 @@ def test_missing_unlabelled_and_repeated_files_of_one_patient_are_named(tmp_path
     (folder / "list.csv").write_text("case_id,image,label,patient\n" + rows)
     report = check_dataset(folder / "list.csv")
     assert codes(report) == ["missing-file", "same-patient"]
-    assert "gone.nii does not exist" in report.findings[0].message
+    assert report.findings[0].message == "images/gone.nii does not exist"
+    assert report.findings[0].cure == "add it, or take the case out of list.csv"
     assert report.findings[1].case == "c0"
     assert "c1" in report.findings[1].message
+
+
+def test_where_images_cannot_be_found_no_label_is_called_absent(tmp_path):
+    folder = write(tmp_path / "data", sound(3))
+    rows = "".join(f"pictures/sound_{n}.nii,labels/sound_{n}.nii\n" for n in range(3))
+    (folder / "list.csv").write_text("image,label\n" + rows)
+    report = check_dataset(folder / "list.csv")
+    assert [(one.code, one.message) for one in report.findings] == [
+        ("missing-folder", "pictures/ does not exist, and 3 files are needed from it")
+    ]
+    assert report.findings[0].cure == "add it, or correct the paths in list.csv"
+    (folder / "labels.json").write_text('{"1": "kidney left", "2": "kidney right", "3": "spleen"}')
+    assert codes(check_dataset(folder)) == ["label-absent"]
+    (folder / "images/sound_1.nii").write_bytes(b"")
+    assert [one.severity for one in check_dataset(folder).findings] == ["fault"]
 
 
 def test_label_maps_without_images_are_judged_by_their_tissues(tmp_path):

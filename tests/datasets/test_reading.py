@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from medseg.datasets import read_dataset
 from medseg.errors import InputRefused, NotFound
+from tests.datasets import made_layouts
 
 
 def test_a_decathlon_folder(decathlon):
@@ -54,6 +56,68 @@ def test_images_beside_labels(decathlon, tmp_path):
     (tmp_path / "images" / "ball_04.nii.gz").unlink()
     with pytest.raises(InputRefused, match=r"ball_04\.nii\.gz"):
         read_dataset(tmp_path)
+
+
+def test_a_misnamed_folder_is_one_fault_with_the_name_it_has(decathlon, tmp_path):
+    folder = tmp_path / "Task99"
+    shutil.copytree(decathlon, folder)
+    (folder / "imagesTr").rename(folder / "imageTr")
+    shutil.copytree(folder / "imageTr", folder / "imagesTs", ignore=shutil.ignore_patterns("ball_*"))
+    with pytest.raises(InputRefused) as refusal:
+        read_dataset(folder)
+    text = (
+        "imagesTr/ does not exist, and 10 files are needed from it: there is imageTr/: rename it, or correct "
+        "the paths in dataset.json"
+    )
+    assert refusal.value.reasons == (("missing-folder", text),)
+    assert str(refusal.value) == f"{folder}: 1 fault\n  {text}"
+    shutil.rmtree(folder / "imageTr")
+    with pytest.raises(InputRefused, match="from it: add it, or correct"):  # imagesTs holds other files
+        read_dataset(folder)
+
+
+def test_misnamed_folders_of_labels_are_named(decathlon, tmp_path):
+    folder = nnunet(decathlon, tmp_path / "Dataset001_Balls")
+    (folder / "labelsTr").rename(folder / "labelTr")
+    with pytest.raises(InputRefused, match=r"labelsTr/ does not exist.*there is labelTr/: rename it"):
+        read_dataset(folder)
+    shutil.copytree(decathlon / "imagesTr", tmp_path / "images")
+    shutil.copytree(decathlon / "labelsTr", tmp_path / "label")
+    with pytest.raises(InputRefused, match="labels/ is not, but label/: rename it"):
+        read_dataset(tmp_path)
+
+
+def test_the_cure_of_a_missing_file_fits_how_cases_are_found(decathlon, tmp_path):
+    folder = nnunet(decathlon, tmp_path / "Dataset001_Balls")
+    (folder / "imagesTr/ball_02_0001.nii.gz").unlink()
+    with pytest.raises(InputRefused) as refusal:
+        read_dataset(folder)
+    assert str(refusal.value).endswith(
+        "case 'ball_02': imagesTr/ball_02_0001.nii.gz does not exist: add it, or take "
+        "labelsTr/ball_02.nii.gz away"
+    )
+    rows = [f"{kind}Tr/ball_00.nii.gz" for kind in ("images", "labels")]
+    (decathlon / "cases.csv").write_text("image,label\n" + ",".join(rows) + "\nimagesTr/no.nii," + rows[1])
+    with pytest.raises(
+        InputRefused, match=r"no\.nii does not exist: add it, or take the case out of cases\.csv"
+    ):
+        read_dataset(decathlon / "cases.csv")
+    (decathlon / "cases.csv").unlink()
+
+
+def test_a_part_of_a_dataset_is_refused_with_the_whole(decathlon, tmp_path):
+    whole = re.escape(f"its folder {decathlon} is a dataset (dataset.json): give that")
+    for part in (decathlon / "imagesTr", tmp_path / "link"):
+        if not part.exists():
+            part.symlink_to(decathlon / "labelsTr")
+        with pytest.raises(InputRefused, match=whole):
+            read_dataset(part)
+    with pytest.raises(InputRefused, match="give the folder"):
+        read_dataset(decathlon / "dataset.json")
+    bids = made_layouts.bids(tmp_path / "bids")
+    for place in (bids, bids / "derivatives" / "manual"):
+        with pytest.raises(InputRefused, match=f"medseg data import {re.escape(str(bids))} -o OUT"):
+            read_dataset(place)
 
 
 def test_a_csv_and_a_json_list(decathlon, tmp_path):

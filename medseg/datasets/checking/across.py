@@ -27,7 +27,7 @@ def findings_across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Fi
     """Everything that needs several cases to be seen, except sides."""
     yield from _copies(facts)
     yield from _patients(facts)
-    yield from _unlike(facts, "channels", lambda one: one.channels, "{} channel(s), the others have {}")
+    yield from _unlike(facts, "channels", lambda one: one.channels, "number of channels {}, of the others {}")
     yield from _unlike(facts, "other-modality", lambda one: one.modality, "{}, the others are {}")
     yield from _unlike(
         facts, "orientation-differs", lambda one: one.grid.orientation, "the axes run {}, the others' {}"
@@ -151,7 +151,7 @@ def _contrasts(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding
 
 
 def _absent(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
-    if dataset.labels is None:
+    if dataset.labels is None or len(facts) < len(dataset.cases):  # it may be in a case that was not read
         return
     found = {label_id for one in facts for label_id in one.ids}
     for label in dataset.labels:

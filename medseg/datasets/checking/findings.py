@@ -25,12 +25,10 @@ _CURES = {
     "grid-differs": "resample the labels onto the image's grid (nearest neighbour), or export both again",
     "image-without-label": "draw its labels, or leave it: it does not train",
     "label-absent": "take the label out of the dataset's list, or see whether its id is right",
-    "missing-file": "add the file, or take the case out",
     "near-duplicate": "see whether both show one scan; if so, keep one",
     "non-finite": "export the image again, or set such voxels to 0 by a script of your own",
     "orientation-differs": "nothing: medseg turns it; see whether the sides are right",
     "other-modality": "take the case out, or give it to a dataset of its own",
-    "repeated-case": "rename or remove one of them",
     "same-patient": "count them as one: let them train together or validate together",
     "several-volumes": "split it: medseg data import",
     "sides-mirrored": "see whether left and right are mixed up in the labels or mirrored in the files",
@@ -71,6 +69,8 @@ class Finding:
         How bad among findings of its code; the sheet shows the worst first.
     place
         Where a picture shows it.
+    remedy
+        What to do, where that is not the same for all findings of the code.
     """
 
     code: str
@@ -80,6 +80,7 @@ class Finding:
     label: int | None = None
     weight: float = 0.0
     place: Place | None = None
+    remedy: str = ""
 
     @property
     def severity(self) -> Severity:
@@ -88,8 +89,8 @@ class Finding:
 
     @property
     def cure(self) -> str:
-        """What to do about it, which follows from the code."""
-        return _CURES.get(self.code, _DEFAULT_CURE)
+        """What to do about it: the remedy of this one, or what follows from its code."""
+        return self.remedy or _CURES.get(self.code, _DEFAULT_CURE)
 
     def to_json(self) -> dict[str, Any]:
         """An entry of ``findings`` in the ``data check --json`` document."""

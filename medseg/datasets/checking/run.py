@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from medseg.datasets.absent import file_faults
 from medseg.datasets.checking.across import findings_across
 from medseg.datasets.checking.facts import CaseFacts, facts_of
 from medseg.datasets.checking.findings import Finding, gravest_first
@@ -18,7 +19,7 @@ from medseg.datasets.checking.sheet import draw_sheet
 from medseg.datasets.checking.sides import findings_of_sides
 from medseg.datasets.checking.within import findings_of, with_usual_islands_once
 from medseg.datasets.dataset import LABEL_MAPS, Case, Dataset
-from medseg.datasets.reading import file_faults, find_dataset
+from medseg.datasets.reading import find_dataset
 from medseg.datasets.tissue_tables import read_tissues
 from medseg.errors import InputRefused, UsageError
 from medseg.io import files, read, read_labels
@@ -88,7 +89,10 @@ def check_dataset(
     folder = None if out is None else Path(out)
     if folder is not None:
         _check_free(folder, overwrite)
-    findings = [Finding(code, case_id, None, text.lstrip(": ")) for code, case_id, text in file_faults(found)]
+    findings = [
+        Finding(fault.code, fault.case, fault.file, fault.message, remedy=fault.cure)
+        for fault in file_faults(found)
+    ]
     findings += _unlabelled(found)
     facts: list[CaseFacts] = []
     for number, case in enumerate(found.cases):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from medseg.datasets.absent import folder_alike
 from medseg.datasets.dataset import Case, Dataset, make_dataset
 from medseg.datasets.layouts.facts import inside, read_channels, read_json, read_labels_of
 from medseg.datasets.layouts.lists import dataset_of_facts
@@ -31,7 +32,7 @@ def read_dataset_json(path: Path) -> Dataset:
         cases.append(Case(files.stem(label), images, label))
     # Of the Decathlon's several modalities in one 4D file, `io` reads one at a time: an import splits them.
     layout = "nnunet" if numbered else "decathlon"
-    return make_dataset(path, layout, channels, modalities, labels, cases, ignored)
+    return make_dataset(path, layout, channels, modalities, labels, cases, ignored, file)
 
 
 def _pairs(facts: dict[str, Any], path: Path, key: str) -> list[tuple[Path, Path]]:
@@ -72,8 +73,17 @@ def _read_nnunet(path: Path, facts: dict[str, Any]) -> Dataset:
             code="bad-dataset-json",
             path=path,
         )
+    folder = path / "labelsTr"
+    if not folder.is_dir():
+        alike = folder_alike(folder, [path / name for name in ("imagesTr", "imagesTs", "labelsTs")])
+        cure = "add it" if alike is None else f"there is {alike.name}/: rename it"
+        raise InputRefused(
+            f"{path}: labelsTr/ does not exist, and its label maps say which cases there are: {cure}",
+            code="missing-folder",
+            path=path,
+        )
     cases = []
-    for label in sorted((path / "labelsTr").glob(f"*{ending}")):
+    for label in sorted(folder.glob(f"*{ending}")):
         case = label.name[: -len(ending)]
         images = tuple(path / "imagesTr" / f"{case}_{n:04d}{ending}" for n in range(len(channels)))
         cases.append(Case(case, images, label))

@@ -44,7 +44,7 @@ def read_folders(path: Path) -> Dataset:
         faults.append(("further-channels", text))
     if orphans:
         text = (
-            f"no image in images/ has the name of label(s) {', '.join(orphans)}: name both alike, e.g. "
+            f"no image in images/ has the name of these labels: {', '.join(orphans)}: name both alike, e.g. "
             f"images/case1.nii.gz and labels/case1.nii.gz"
         )
         faults.append(("label-without-image", text))

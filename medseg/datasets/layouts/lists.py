@@ -19,7 +19,14 @@ def read_list(path: Path) -> Dataset:
     A JSON list also has ``labels``, and may name the ``channels`` that its images hold.
     """
     if path.suffix == ".json":
-        return dataset_of_facts(path, read_json(path))
+        facts = read_json(path)
+        if "cases" not in facts:
+            raise InputRefused(
+                f"{path}: names no 'cases': of a Decathlon or nnU-Net dataset give the folder, {path.parent}",
+                code="no-cases",
+                path=path,
+            )
+        return dataset_of_facts(path, facts)
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
@@ -62,7 +69,7 @@ def dataset_of_facts(path: Path, facts: dict[str, Any], own_folder: bool = False
     labels, ignored = read_labels_of(facts.get("labels"), path)
     channels = _channels(path, facts.get("channels"), columns)
     modalities = tuple(modality_of(channel) for channel in channels)
-    return make_dataset(path, "list", channels, modalities, labels, cases, ignored)
+    return make_dataset(path, "list", channels, modalities, labels, cases, ignored, path)
 
 
 def _place(path: Path, name: str, own_folder: bool) -> Path:

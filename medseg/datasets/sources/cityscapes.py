@@ -85,7 +85,9 @@ def _kind(truth: Path, options: SourceOptions) -> str:
     if options.target:
         asked = _ASKED.get(options.target[0])
         if asked is None or len(options.target) > 1:
-            raise UsageError(f"target {','.join(options.target)}: Cityscapes has trainIds and labelIds")
+            raise UsageError(
+                f"target {','.join(options.target)}: Cityscapes has trainIds and labelIds: choose one"
+            )
         return asked
     made = next(truth.glob("*/*/*_labelTrainIds.png"), None)
     return "labelIds" if made is None else "labelTrainIds"

@@ -137,7 +137,7 @@ def _parsed(parsed: Parsed, code: str) -> tuple[References, list[Structure]]:
 
 def _targeted(drawn: list[_Drawn], target: Sequence[str]) -> tuple[list[_Drawn], list[Problem]]:
     """The objects with their structures of some names (in any case); what an object lacks is a note."""
-    if not target:
+    if not target or not drawn:
         return drawn, []
     wanted = {name.lower() for name in target}
     kept, notes = [], []

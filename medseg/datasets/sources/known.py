@@ -10,8 +10,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from medseg.datasets.absent import file_faults
 from medseg.datasets.dataset import LABEL_MAPS, Case, Dataset
-from medseg.datasets.reading import file_faults, find_dataset
+from medseg.datasets.reading import find_dataset
 from medseg.datasets.sources.survey import Example, Problem, SourceCase, SourceOptions, Survey, safe_name
 from medseg.errors import InputRefused, SeveralVolumes
 from medseg.io import read, read_labels
@@ -28,8 +29,9 @@ def survey(path: Path, _: SourceOptions) -> Survey:
             path=path,
         )
     problems = [
-        Problem(code, case_id, message.lstrip(": ") + ": add it, or remove the case")
-        for code, case_id, message in file_faults(dataset)
+        Problem(fault.code, fault.case, f"{fault.message}: {fault.cure}")
+        for fault in file_faults(dataset)
+        if fault.code != "repeated-case"  # which is told of every layout's cases
     ]
     files = _file_names(dataset)
     return Survey(
@@ -46,6 +48,7 @@ def survey(path: Path, _: SourceOptions) -> Survey:
                 patient=case.patient,
             )
             for case in dataset.cases
+            if all(file.exists() for file in (*case.images, case.label))
         ),
         dataset.ignore_label,
         tuple(problems),

@@ -39,6 +39,10 @@ def home(path: Path) -> bool:
 
 def survey(path: Path, _: SourceOptions) -> Survey:
     """One case per picture, ``nyu_0001`` on, with files ``rgb`` and ``depth`` (float32, metres)."""
+    if not path.is_file():
+        raise InputRefused(
+            f"{path}: expected a file, nyu_depth_v2_labeled.mat", code="unknown-layout", path=path
+        )
     with _opened(path) as file:
         count, names = _count(path, file), _names(path, file)
     labels = LabelSet.from_names({0: "unlabelled", **dict(enumerate(names, start=1))})

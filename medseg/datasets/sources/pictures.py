@@ -7,6 +7,7 @@ from pathlib import Path
 from medseg.datasets.sources.survey import Example
 from medseg.errors import InputRefused
 from medseg.io import read, read_labels
+from medseg.words import counted
 
 RGB = ("red", "green", "blue")
 
@@ -21,8 +22,9 @@ def read_pair(image: Path, label: Path) -> Example:
     """
     volume = read(image)
     if len(volume.data) != len(RGB):
+        found = counted(len(volume.data), "channel")
         raise InputRefused(
-            f"{image.name}: {len(volume.data)} channel(s), expected red, green and blue: save it as RGB",
+            f"{image.name}: {found}, expected red, green and blue: save it as RGB",
             code="channels",
             path=image,
         )

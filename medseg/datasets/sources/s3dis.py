@@ -41,6 +41,11 @@ def rooms(path: Path) -> list[Path]:
     return sorted({found.parent for found in (*path.glob("*/Annotations"), *path.glob("*/*/Annotations"))})
 
 
+def is_area(path: Path) -> bool:
+    """Whether the folder has rooms in it, without a look into those."""
+    return next(path.glob("*/Annotations"), None) is not None
+
+
 def survey(path: Path, options: SourceOptions) -> Survey:
     """A case per room. An object of no known class is a problem that names its file."""
     if not options.voxel_mm >= 1.0:

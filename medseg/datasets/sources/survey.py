@@ -16,14 +16,14 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: a stable ``code``, the file or case, and what to do about it."""
+    """One thing that is wrong: a stable ``code``, the file or case ("" for the whole), what to do."""
 
     code: str
     where: str
     message: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}"
+        return f"{self.where}: {self.message}" if self.where else self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def settled(survey: Survey) -> Survey:
 def missing_files(case_id: str, files: Iterable[Path], root: Path) -> list[Problem]:
     """A problem for each file of a case that is not there."""
     return [
-        Problem("missing-file", case_id, f"{_below(file, root)} does not exist: add it or remove the case")
+        Problem("missing-file", case_id, f"{_below(file, root)} does not exist: add it, or remove the case")
         for file in files
         if not file.exists()
     ]

@@ -28,10 +28,20 @@ CLASSES = (
 )  # fmt: skip
 
 
+def is_year(path: Path) -> bool:
+    """Whether the folder itself has the pictures and their labels."""
+    return (path / "SegmentationClass").is_dir() and (path / "JPEGImages").is_dir()
+
+
+def years(path: Path) -> list[Path]:
+    """The folders with JPEGImages and SegmentationClass: ``path``, and those of VOC years below it."""
+    places = [path, *sorted(path.glob("VOC*")), *sorted(path.glob("VOCdevkit/VOC*"))]
+    return [place for place in places if is_year(place)]
+
+
 def home(path: Path) -> Path | None:
     """The folder with JPEGImages and SegmentationClass: ``path``, or the one VOC year below it."""
-    places = [path, *sorted(path.glob("VOC*")), *sorted(path.glob("VOCdevkit/VOC*"))]
-    found = [p for p in places if (p / "SegmentationClass").is_dir() and (p / "JPEGImages").is_dir()]
+    found = years(path)
     if len(found) > 1:
         raise InputRefused(
             f"{path}: several years ({', '.join(p.name for p in found)}): name the folder of one",
@@ -53,7 +63,11 @@ def survey(path: Path, _: SourceOptions) -> Survey:
         )
     labels = {file.stem: file for file in sorted((root / "SegmentationClass").glob("*.png"))}
     problems = [
-        Problem("missing-file", name, f"SegmentationClass/{name}.png does not exist, {lists} names it")
+        Problem(
+            "missing-file",
+            name,
+            f"SegmentationClass/{name}.png does not exist, {lists} names it: add it, or remove its line",
+        )
         for name, lists in sorted(_named(root).items())
         if name not in labels
     ]
