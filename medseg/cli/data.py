@@ -13,6 +13,7 @@ from medseg.cli.console import print_json, print_table
 from medseg.cli.options import Dataset as DatasetPath
 from medseg.cli.options import Json, Overwrite, Quiet, listed
 from medseg.cli.progress import working
+from medseg.words import counted
 
 if TYPE_CHECKING:
     from medseg.datasets import DatasetReport, ImportReport
@@ -27,7 +28,7 @@ medseg data import Task01_BrainTumour -o brain_tumour
 medseg data import bids_folder -o lesions --target lesion-manual --channels T2w
 medseg data import dicom_folder -o liver --layout rtstruct --target liver
 medseg data import Stanford3dDataset_v1.2/Area_1 -o area_1 --voxel-mm 40
-medseg data import VOCdevkit --dry-run"""
+medseg data import VOCdevkit --dry-run  # a look writes nothing and needs no -o"""
 _SHOWN = 20  # findings of one code
 
 
@@ -67,7 +68,7 @@ def import_(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="OUT", help="The folder to write to."),
+        typer.Option("--out", "-o", metavar="OUT", help="The folder to write to. Needed, unless --dry-run."),
     ] = None,
     layout: Annotated[
         str,
@@ -87,7 +88,10 @@ def import_(
     ] = None,
     channels: Annotated[
         list[str] | None,
-        typer.Option(metavar="SUFFIX,...", help="Images of a case by their BIDS suffix: T1w,FLAIR."),
+        typer.Option(
+            metavar="SUFFIX,...",
+            help="Images of a case by their BIDS suffix, first the one that labels are drawn on: T2w,T1w.",
+        ),
     ] = None,
     voxel_mm: Annotated[
         float, typer.Option(metavar="MM", help="Edge of the voxels that points are gathered in (S3DIS).")
@@ -107,6 +111,7 @@ def import_(
 ) -> None:
     """Bring a dataset of another layout into one that `medseg train` takes.
 
+    Give the folder to write to with -o, or only look with --dry-run.
     The same command goes on where it was interrupted; nothing is overwritten. Exit code 3 where the layout
     has problems (all are listed) and nothing was written, 4 where some cases were refused.
     """
@@ -146,7 +151,8 @@ def _print_findings(report: DatasetReport) -> None:
         if count > _SHOWN:
             typer.echo(f"and {count - _SHOWN} more of {code}: --json lists all")
     notes = len(report.findings) - len(report.faults)
-    typer.echo(f"{len(report.dataset.cases)} cases, {len(report.faults)} fault(s), {notes} note(s)")
+    cases, faults = counted(len(report.dataset.cases), "case"), counted(len(report.faults), "fault")
+    typer.echo(f"{cases}, {faults}, {counted(notes, 'note')}")
     for file in report.files:
         typer.echo(str(file))
 
@@ -156,9 +162,21 @@ def _print_import(report: ImportReport) -> None:
         typer.echo(f"{note.code}: {note}")
     for problem in report.refused:
         typer.echo(f"refused: {problem.code}: {problem}")
-    done = "can be imported" if report.out is None else "imported"
-    typer.echo(f"{report.layout}: {len(report.cases)} cases {done}, {len(report.refused)} problem(s)")
+    problems = counted(len(report.refused), "problem")
+    typer.echo(f"{report.layout}: {counted(len(report.cases), 'case')} {_done(report)}, {problems}")
     for path in report.datasets:
         typer.echo(str(path))
     if report.out is not None and not report.datasets:
         typer.echo("not finished: correct the cases and run the command again, or --skip-faulty")
+
+
+def _done(report: ImportReport) -> str:
+    """What has become of the cases, and whether by this run or an earlier one."""
+    earlier = len(report.earlier)
+    if report.out is None:
+        return "can be imported"
+    if earlier == 0:
+        return "imported"
+    if earlier < len(report.cases):
+        return f"imported, {earlier} of them by an earlier run"
+    return "imported already by an earlier run"

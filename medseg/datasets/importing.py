@@ -12,6 +12,7 @@ from medseg.datasets.sources.registry import survey as survey_of
 from medseg.datasets.sources.survey import Problem, SourceCase, SourceOptions, Survey, listing
 from medseg.datasets.storing import Names, store, stored, structure_names, verified, write_lists
 from medseg.errors import InputRefused, UsageError
+from medseg.words import counted
 
 Progress = Callable[[str, int, int], None]
 FORMAT_VERSION = 1
@@ -34,6 +35,8 @@ class ImportReport:
         Problems of cases that are not.
     notes
         What was decided.
+    earlier
+        Those of ``cases`` that an earlier run had written.
     """
 
     source: Path
@@ -43,6 +46,7 @@ class ImportReport:
     cases: tuple[str, ...]
     refused: tuple[Problem, ...]
     notes: tuple[Problem, ...]
+    earlier: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The ``data import --json`` document."""
@@ -55,6 +59,7 @@ class ImportReport:
             "cases": list(self.cases),
             "refused": [_entry(problem) for problem in self.refused],
             "notes": [_entry(note) for note in self.notes],
+            "earlier": list(self.earlier),
         }
 
 
@@ -116,8 +121,9 @@ def import_dataset(
     options = SourceOptions(tuple(target), tuple(channels), voxel_mm)
     found = survey_of(source, layout, options)
     if found.problems and not (skip_faulty and found.cases):
+        count = counted(len(found.problems), "problem")
         raise InputRefused(
-            f"{source}: {len(found.problems)} problem(s) ({found.layout})\n  {listing(found.problems)}",
+            f"{source}: {count} ({found.layout})\n  {listing(found.problems)}",
             code=found.problems[0].code,
             path=source,
             reasons=[(problem.code, str(problem)) for problem in found.problems],
@@ -130,9 +136,12 @@ def import_dataset(
     Journal.of(found, options, separate).begin(folder, names)
     refused = list(found.problems)
     cases: list[SourceCase] = []
+    earlier: list[str] = []
     for number, case in enumerate(found.cases):
         try:
-            if stored(folder, case.id, names) is None:
+            if stored(folder, case.id, names) is not None:
+                earlier.append(case.id)
+            else:
                 store(folder, case.id, verified(case.read(), found, separate), names)
             cases.append(case)
         except InputRefused as refusal:
@@ -142,7 +151,9 @@ def import_dataset(
     finished = bool(cases) and (skip_faulty or not refused)
     datasets = write_lists(folder, found, cases, names) if finished else ()
     ids = tuple(case.id for case in cases)
-    return ImportReport(source, folder, found.layout, datasets, ids, tuple(refused), found.notes)
+    return ImportReport(
+        source, folder, found.layout, datasets, ids, tuple(refused), found.notes, tuple(earlier)
+    )
 
 
 def _look(source: Path, found: Survey, separate: bool, progress: Progress | None) -> ImportReport:

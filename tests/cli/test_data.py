@@ -13,9 +13,14 @@ from tests.datasets import made_layouts as made
 def test_check_ends_with_4_where_there_are_faults_and_0_where_there_are_notes(tmp_path, capsys):
     source = made.decathlon_4d(tmp_path / "source")
     assert main(["data", "import", str(source), "-o", str(tmp_path / "out"), "--quiet"]) == 0
-    assert "decathlon: 2 cases imported" in capsys.readouterr().out
+    assert "decathlon: 2 cases imported, 0 problems" in capsys.readouterr().out
+    assert main(["data", "import", str(source), "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    assert "decathlon: 2 cases imported already by an earlier run" in capsys.readouterr().out
+    (tmp_path / "out/labels/BRATS_002.nii.gz").unlink()
+    assert main(["data", "import", str(source), "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    assert "2 cases imported, 1 of them by an earlier run" in capsys.readouterr().out
     assert main(["data", "check", str(tmp_path / "out")]) == 0
-    assert "0 fault(s)" in capsys.readouterr().out
+    assert "2 cases, 0 faults, " in capsys.readouterr().out
     made.save(tmp_path / "out/labels/BRATS_002.nii.gz", np.full(made.SHAPE, 7, np.uint8))
     assert main(["data", "check", str(tmp_path / "out")]) == 4
     out = capsys.readouterr().out

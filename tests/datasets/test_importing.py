@@ -54,7 +54,10 @@ def test_nnunet_v1_is_read_as_it_is_and_imported(tmp_path):
 
 def test_bids_labels_meet_the_images_of_their_session(tmp_path):
     source = made.bids(tmp_path / "spine")
-    with pytest.raises(InputRefused, match=r"T1w \(2\), T2w \(2\): choose one with --channels"):
+    with pytest.raises(
+        InputRefused,
+        match=r"images with desc-manual_dseg labels: T1w \(2\), T2w \(2\): choose with --channels",
+    ):
         import_dataset(source, tmp_path / "out")
     report = import_dataset(source, tmp_path / "out", channels=["T2w", "T1w"])
     assert [note.where for note in report.notes] == ["sub-03"]
@@ -64,6 +67,45 @@ def test_bids_labels_meet_the_images_of_their_session(tmp_path):
     assert (dataset.channels, dataset.labels.names) == (("T2w", "T1w"), ("cord", "lesion"))
     original = source / "sub-02/ses-b/anat/sub-02_ses-b_T1w.nii.gz"
     assert np.array_equal(voxels(dataset.cases[1].images[1])[0], voxels(original)[0])
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"target": ["seg"]}, r"target seg: .* there are desc-manual_dseg \(2\): choose one with --target"),
+        ({"channels": ["PDw"]}, r"PDw is the suffix of no image; images .*: T1w \(2\), T2w \(2\); other"),
+        ({"channels": ["T1w", "PDw"]}, r"T1w,PDw: PDw is the suffix of no image.* --channels T1w,T2w$"),
+        ({"channels": ["FLAIR"]}, r"FLAIR has no .* labels.* T2w \(2\); other images: FLAIR \(1\): choose"),
+    ],
+)
+def test_a_choice_that_bids_does_not_have_is_answered_with_what_it_has(tmp_path, choice, words):
+    source = made.bids(tmp_path / "spine")
+    made.save(source / "sub-03/anat/sub-03_FLAIR.nii.gz", made.image(4))
+    with pytest.raises(InputRefused, match=words):
+        import_dataset(source, tmp_path / "out", **choice)
+
+
+@pytest.mark.parametrize("layout", ["rtstruct", "nyu-depth", "voc", "cityscapes", "s3dis", "decathlon"])
+def test_a_layout_that_does_not_fit_is_answered_with_the_one_that_it_looks_like(tmp_path, layout):
+    source = made.bids(tmp_path / "spine")
+    with pytest.raises(InputRefused, match="looks like bids: leave --layout out, or give --layout bids"):
+        import_dataset(source, tmp_path / "out", layout=layout)
+    with pytest.raises(InputRefused, match=r"training reads .*leave --layout out"):
+        import_dataset(made.decathlon_4d(tmp_path / "Task01"), tmp_path / "out", layout="bids")
+
+
+def test_a_part_of_a_dataset_is_refused_with_the_whole(tmp_path):
+    wholes = {
+        made.bids(tmp_path / "spine"): "derivatives/manual",
+        made.voc(tmp_path / "VOCdevkit")[0] / "VOC2012": "JPEGImages",
+        made.cityscapes(tmp_path / "cityscapes")[0]: "gtFine",
+        made.s3dis(tmp_path / "s3dis")[0] / "Area_1": "office_1/Annotations",
+        made.decathlon_4d(tmp_path / "Task01"): "imagesTr",
+    }
+    for whole, part in wholes.items():
+        with pytest.raises(InputRefused) as refusal:
+            import_dataset(whole / part, tmp_path / "out")
+        assert f"its folder {whole} is a dataset" in str(refusal.value)
 
 
 def test_a_real_bids_dataset(real_data, tmp_path):
@@ -188,6 +230,17 @@ def test_every_problem_is_listed_before_anything_is_written(tmp_path):
     assert "la_001_0001.nii.gz" in str(refusal.value)
     assert "la_002.nii.gz" in str(refusal.value)
     assert not (tmp_path / "out").exists()
+    shutil.copy(source / "labelsTr/la_001.nii.gz", source / "labelsTr/la_002.nii.gz")
+    with pytest.raises(InputRefused, match="1 problem "):
+        import_dataset(source, tmp_path / "out")
+
+
+def test_cases_without_their_files_are_left_out_where_asked(tmp_path):
+    source = made.nnunet_v1(tmp_path / "source")
+    (source / "imagesTr/la_001_0001.nii.gz").unlink()
+    report = import_dataset(source, tmp_path / "out", skip_faulty=True)
+    assert (report.cases, [problem.where for problem in report.refused]) == (("la_002",), ["la_001"])
+    assert "take the case out of dataset.json" in report.refused[0].message
 
 
 def test_a_case_on_another_grid_or_with_unknown_ids_leaves_the_import_unfinished(tmp_path):
@@ -226,6 +279,8 @@ def test_an_import_goes_on_and_never_overwrites(tmp_path):
     shutil.move(tmp_path / "kept", first)
     again = import_dataset(source, out)
     assert (again.cases, first.stat().st_mtime_ns) == (("BRATS_001", "BRATS_002"), before)
+    assert again.earlier == again.cases
+    assert again.to_json()["earlier"] == ["BRATS_001", "BRATS_002"]
 
     with pytest.raises(UsageError, match="other settings"):
         import_dataset(source, out, separate=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from medseg.datasets.sources.survey import (
 from medseg.errors import InputRefused
 from medseg.io import read, read_labels
 from medseg.labels import LabelSet
+from medseg.words import with_counts
 
 _ENDINGS = (".nii.gz", ".nii")
 _NAME = re.compile(r"(?P<entities>sub-[A-Za-z0-9+]+(?:_[a-z]+-[A-Za-z0-9+]+)*)_(?P<rest>.+)")
@@ -75,9 +76,9 @@ def survey(path: Path, options: SourceOptions) -> Survey:
         found = _labels(file)
         if found is not None:
             by_kind[found.kind].append(found)
-    kind = _chosen("target", options.target[:1], {k: len(v) for k, v in by_kind.items()}, path)
+    kind = _chosen_kind(options.target, {k: len(v) for k, v in by_kind.items()}, path)
     drawn_on = Counter(suffix for one in by_kind[kind] for suffix in _suffixes(one, set(images)))
-    channels = options.channels or (_chosen("channels", (), dict(drawn_on), path),)
+    channels = _chosen_channels(options.channels, drawn_on, Counter(rest for _, rest in images), kind, path)
     cases: list[SourceCase] = []
     problems: list[Problem] = []
     for one in by_kind[kind]:
@@ -142,18 +143,57 @@ def _suffixes(one: _Labels, images: set[tuple[tuple[tuple[str, str], ...], str]]
     return [suffix for entities, suffix in images if entities == one.image]
 
 
-def _chosen(option: str, asked: tuple[str, ...], counts: dict[str, int], path: Path) -> str:
-    listed = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
-    if asked and asked[0] in counts:
+def _chosen_kind(asked: tuple[str, ...], counts: Mapping[str, int], path: Path) -> str:
+    """The kind of labels asked for, or the only one."""
+    if not counts:
+        raise InputRefused(
+            f"{path}: no labels in derivatives/: expected files such as "
+            f"derivatives/labels/sub-01/anat/sub-01_T2w_seg-manual.nii.gz or sub-01_dseg.nii.gz",
+            code="no-cases",
+            path=path,
+        )
+    if len(asked) == 1 and asked[0] in counts:
         return asked[0]
     if not asked and len(counts) == 1:
         return next(iter(counts))
-    what = f"no {option} {asked[0]!r}" if asked else f"{len(counts)} kinds to choose from"
-    raise InputRefused(
-        f"{path}: {what}; found {listed or 'none'}: choose one with --{option}",
-        code="several-kinds" if counts else "no-cases",
-        path=path,
-    )
+    cure = f"choose one with --target, e.g. --target {min(counts)}"
+    if asked:
+        there = with_counts(counts)
+        text = f"target {','.join(asked)}: expected one kind of labels; there are {there}: {cure}"
+    else:
+        text = f"{len(counts)} kinds of labels: {with_counts(counts)}: {cure}"
+    raise InputRefused(f"{path}: {text}", code="several-kinds", path=path)
+
+
+def _chosen_channels(
+    asked: tuple[str, ...], drawn_on: Mapping[str, int], there: Mapping[str, int], kind: str, path: Path
+) -> tuple[str, ...]:
+    """Suffixes of a case's images: those asked for, or the only one that labels of the kind are drawn on."""
+    if not asked and len(drawn_on) == 1:
+        return tuple(drawn_on)
+    if asked and asked[0] in drawn_on and all(suffix in there for suffix in asked):
+        return asked
+    images = f"images with {kind} labels: {with_counts(drawn_on) or 'none'}"
+    others = {suffix: count for suffix, count in there.items() if suffix not in drawn_on}
+    if not drawn_on:
+        raise InputRefused(
+            f"{path}: {images}; there are {with_counts(there) or 'no images'}: name label files after their "
+            f"images",
+            code="no-cases",
+            path=path,
+        )
+    if asked:
+        absent = [s for s in asked if s not in there] or asked[:1]
+        what = "is the suffix of no image" if absent[0] not in there else f"has no {kind} labels"
+        images = f"channels {','.join(asked)}: {absent[0]} {what}; {images}"
+    if others:
+        images += f"; other images: {with_counts(others)}"
+    first = max(sorted(drawn_on), key=lambda suffix: drawn_on[suffix])
+    second = max(sorted(set(there) - {first}), key=lambda suffix: there[suffix], default=None)
+    cure = f"choose with --channels, e.g. --channels {first}"
+    if second is not None:
+        cure += f"; several with commas, first the one that labels are drawn on: --channels {first},{second}"
+    raise InputRefused(f"{path}: {images}: {cure}", code="several-kinds", path=path)
 
 
 def _expected(path: Path, one: _Labels, suffix: str) -> Path:
