@@ -103,6 +103,23 @@ def planes_worth_showing(geometry: Geometry) -> tuple[Plane, ...]:
     return PLANES
 
 
+def acquisition_plane(geometry: Geometry) -> Plane:
+    """The plane of the slices as they were acquired, in which a slice is sharpest.
+
+    Across the axis of the largest spacing, if that is more than a tenth larger than that of axial slices, as
+    2D models slice volumes. Else across the axis with the fewest slices, if there are at most half as many as
+    axial ones: a slab. Else axial. Of a single slice its own plane.
+    """
+    shown = planes_worth_showing(geometry)
+    if len(shown) == 1:
+        return shown[0]
+    axial = normal_axis(geometry, "axial")
+    thickest, fewest = int(np.argmax(geometry.spacing)), int(np.argmin(geometry.shape))
+    if geometry.spacing[thickest] > 1.1 * geometry.spacing[axial]:
+        return plane_of_axis(geometry, thickest)
+    return plane_of_axis(geometry, fewest) if 2 * geometry.shape[fewest] <= geometry.shape[axial] else "axial"
+
+
 def largest_section(mask: NDArray[np.bool_], axis: int) -> int:
     """The slice along ``axis`` with most of the mask; on a tie the one nearest to the ties' middle.
 

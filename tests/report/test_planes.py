@@ -10,6 +10,7 @@ import pytest
 from medseg.geometry import Geometry
 from medseg.report.planes import (
     PLANES,
+    acquisition_plane,
     largest_section,
     normal_axis,
     plane_of_axis,
@@ -102,6 +103,30 @@ def test_a_single_slice_is_worth_its_own_plane_only():
         geometry = Geometry(tuple(shape), affine)
         assert planes_worth_showing(geometry) == (plane,) == (plane_of_axis(geometry, axis),)
     assert planes_worth_showing(Geometry((5, 6, 7), np.eye(4))) == PLANES
+
+
+@pytest.mark.parametrize(
+    ("spacing", "shape", "plane"),  # both of world x, y, z
+    [
+        ((4.0, 0.7, 0.8), (15, 90, 80), "sagittal"),
+        ((0.9, 3.0, 0.9), (40, 30, 50), "coronal"),
+        ((0.8, 1.5, 3.0), (9, 11, 7), "axial"),
+        ((1.05, 1.0, 1.0), (35, 50, 36), "axial"),  # as good as cubes
+        ((8.5, 8.0, 8.0), (6, 33, 32), "sagittal"),  # cubes too, but a slab
+    ],
+)
+@pytest.mark.parametrize("grid", list(_grids())[::7], ids=lambda g: g.orientation)
+def test_the_acquisition_plane_is_that_of_the_thick_slices_however_stored(grid, spacing, shape, plane):
+    order = grid.closest_world_axes
+    affine = np.eye(4)
+    turned = _rotation(14, 2) @ _rotation(-9, 0) @ np.sign(grid.affine[:3, :3])
+    affine[:3, :3] = turned * [spacing[world] for world in order]
+    assert acquisition_plane(Geometry(tuple(shape[world] for world in order), affine)) == plane
+
+
+def test_the_acquisition_plane_of_a_single_slice_is_its_own():
+    affine = np.diag((1.0, 0.5, 6.0, 1.0))[:, [2, 0, 1, 3]]  # its axes run S, R, A
+    assert acquisition_plane(Geometry((40, 1, 30), affine)) == "sagittal"
 
 
 def test_the_largest_section_is_where_most_of_the_mask_is():

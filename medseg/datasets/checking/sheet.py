@@ -29,13 +29,14 @@ from medseg.report.drawing import (
     save_png,
     write,
 )
-from medseg.report.planes import largest_section, plane_of_axis, plane_view
+from medseg.report.planes import acquisition_plane, largest_section, normal_axis, plane_of_axis, plane_view
 from medseg.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _RINGED = ("slices-unlabelled", "tiny-islands")
+_OF_SIDES = ("sides-mirrored", "sides-swapped")
 _COLUMNS, _MOST = 4, 12
 _TILE, _TITLE, _GAP, _HEAD = 2.6, 0.72, 0.14, 0.5  # inches
 _WRAP, _LINES = 44, 3  # letters of a title's line, and lines
@@ -44,7 +45,8 @@ _WRAP, _LINES = 44, 3  # letters of a title's line, and lines
 def draw_sheet(path: Path, dataset: Dataset, findings: Sequence[Finding]) -> Path | None:
     """Draw up to twelve findings, each of another code as long as there are such; None without any.
 
-    A case that cannot be read is a tile of words. Of several channels the first is shown.
+    A case that cannot be read is a tile of words. Of several channels the first is shown. A slice is one as
+    it was acquired, unless that would not show what was found: see `_shown_from`.
     """
     chosen = choose(findings)
     if not chosen:
@@ -124,7 +126,7 @@ def _tile(
         write(axes, 0.0, 0.98, text, size=7, va="top", color=FAINT)
         return
     grid = label_map.geometry
-    place = finding.place or _middle(label_map, grid)
+    place = _shown_from(finding, label_map)
     plane = plane_of_axis(grid, place.axis)
     index = place.index[place.axis]
     view = plane_view(image.data[0], grid, plane, index)
@@ -139,7 +141,8 @@ def _tile(
     for label_id in ids:
         colour = rgb(colours[label_id].colour) if label_id in colours.ids else (1.0, 1.0, 1.0)
         draw_mask(axes, marked == label_id, colour, fill=0.25, width=1.0)
-    draw_letters(axes, view)
+    if image.source.format != "image":  # a picture does not say how it lies in the patient
+        draw_letters(axes, view)
     if finding.place is not None and finding.code in _RINGED:
         row, column = _pixel(grid, place)
         axes.plot(column, row, "o", markersize=16, markerfacecolor="none", markeredgecolor=INK)
@@ -172,8 +175,22 @@ def _pixel(grid: Geometry, place: Place) -> tuple[int, int]:
     return row, column
 
 
-def _middle(label_map: LabelMap, grid: Geometry) -> Place:
-    """The slice with most labels, along the third axis."""
-    index = largest_section(label_map.data > 0, 2)
-    i, j, _ = (n // 2 for n in grid.shape)
-    return Place((i, j, index), 2)
+def _shown_from(finding: Finding, label_map: LabelMap) -> Place:
+    """Where the picture of a finding is taken: in the acquisition's plane, where that shows it.
+
+    It does not show sides where it is sagittal, nor left out slices where those are its own: then it is
+    the finding's own axis. Without a place it is the slice with most labels.
+    """
+    grid = label_map.geometry
+    axis = normal_axis(grid, acquisition_plane(grid))
+    if finding.place is None:
+        index = [n // 2 for n in grid.shape]
+        index[axis] = largest_section(label_map.data > 0, axis)
+        return Place((index[0], index[1], index[2]), axis)
+    place = finding.place
+    if finding.code in _OF_SIDES and plane_of_axis(grid, axis) == "sagittal":
+        return place
+    section = np.moveaxis(label_map.data, axis, 0)[place.index[axis]]
+    if finding.code == "slices-unlabelled" and not (section == finding.label).any():
+        return place
+    return Place(place.index, axis)
