@@ -26,8 +26,8 @@ def borders_png(
     """Draw surface Dice, the 95 % Hausdorff and the mean surface distance of each label, a dot per case.
 
     A white stroke is the median. Labels stand in the order of their median surface Dice, the worst first; of
-    more than 40 the worst 40 are drawn. A number that is missing in a case has no dot; how many dots there
-    are stands behind the label's name.
+    more than 40 the worst 40 are drawn. A number that is missing in a case has no dot; a label that some
+    cases lack altogether has the count of the others behind its name.
 
     Parameters
     ----------
@@ -53,7 +53,9 @@ def borders_png(
         size=12,
         va="center",
     )
-    note = "A dot is a case, the white stroke their median; the worst labels stand first."
+    note = "A dot is a case, the white stroke the median; the worst labels stand first."
+    if any(len(values["surface_dice"]) < len(cases) for _, values in shown):
+        note += " In brackets: how many cases have the label at all."
     if len(rows) > len(shown):
         note += f" All {len(rows)} are in cases.csv."
     write(header, 0, 0.2, note, color=FAINT, va="center")
@@ -68,9 +70,13 @@ def borders_png(
         axes = axes_inches(figure, left, _TOP, width, _ROW * max(1, len(shown)))
         _draw(axes, [row[1][key] for row in shown], head, from_0_to_1=key == "surface_dice")
         if number == 0:
-            names = [f"{shortened(name, 22)}  {len(values[key])}" for name, values in shown]
+            names = [_name(name, len(values[key]), len(cases)) for name, values in shown]
             axes.set_yticks(range(len(shown)), names, color=INK, size=9, parse_math=False)
     return save_png(figure, path)
+
+
+def _name(label: str, found: int, cases: int) -> str:
+    return shortened(label, 22) if found == cases else f"{shortened(label, 14)} ({found} of {cases})"
 
 
 def _rows(cases: Sequence[CaseScores]) -> list[tuple[str, dict[str, list[float]]]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medseg.io.files import atomic_output
 from medseg.labels import Colour
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 PAGE, INK, FAINT = "#101214", "#f2f2f2", "#8b9299"
 DPI = 120
 _SOFT_TISSUE_HU = (-160.0, 240.0)
+_SPECK_PIXELS, _SPECK_SHARE = 20, 0.05
 _BARS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
@@ -96,8 +98,16 @@ def draw_mask(
     fill: float = 0.0,
     width: float = 1.2,
     dashed: bool = False,
+    specks: bool = True,
 ) -> None:
-    """The outline of a mask, half way between the pixels inside and outside, and a fill of some opacity."""
+    """The outline of a mask, half way between the pixels inside and outside, and a fill of some opacity.
+
+    Without ``specks`` what `without_specks` leaves out is filled, but not outlined.
+    """
+    if not specks:
+        draw_mask(axes, mask, colour, fill=fill, width=0)
+        draw_mask(axes, without_specks(mask), colour, width=width, dashed=dashed)
+        return
     if not mask.any():
         return
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
@@ -109,6 +119,23 @@ def draw_mask(
     if width:
         style = "dashed" if dashed else "solid"
         axes.contour(x, y, crop, levels=[0.5], colors=[colour], linewidths=width, linestyles=style)
+
+
+def without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask (rows, columns) without its small parts, and with its small holes filled.
+
+    Small is below 20 pixels and below a twentieth of the largest part: outlines of those would hide the
+    scan and what they surround. Parts and holes touch by edges.
+    """
+    padded = np.pad(mask, 1)  # so that all that is outside is one
+    parts, _ = ndimage.label(padded)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    least = min(_SPECK_PIXELS, _SPECK_SHARE * sizes.max())
+    kept = (sizes >= max(least, 1))[parts]
+    holes, _ = ndimage.label(~kept)
+    filled: NDArray[np.bool_] = kept | (np.bincount(holes.ravel()) < least)[holes]
+    return filled[1:-1, 1:-1]
 
 
 def draw_letters(axes: Axes, view: PlaneView) -> None:

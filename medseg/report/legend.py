@@ -39,7 +39,9 @@ class Legend:
         return max(1, -(-len(self.entries) // columns))
 
     def draw(self, axes: Axes) -> None:
-        """Fill axes of this width and height, column by column."""
+        """Fill axes of this width and height, column by column; nothing is drawn without entries."""
+        if not self.entries:
+            return
         columns = -(-len(self.entries) // self._rows)
         step = min(self.width / columns, self._entry_width + 0.3)
         for n, (label, text) in enumerate(self.entries):

@@ -154,7 +154,7 @@ def worst_png(views: Sequence[ErrorView], labels: LabelSet, path: str | Path, *,
             axes = axes_inches(figure, left, top, width, height)
             draw_slice(axes, view.image, view.window)
             _draw_labels(axes, view, labels, number)
-            if view.lettered and number == 0:
+            if view.lettered:
                 draw_letters(axes, view.image)
         top += height + _GAP
     return save_png(figure, path)
@@ -171,7 +171,7 @@ def _draw_labels(axes: Axes, view: ErrorView, labels: LabelSet, number: int) -> 
     if number < 2:
         shown = (view.reference, view.prediction)[number]
         for label in labels:
-            draw_mask(axes, shown == label.id, rgb(label.colour), fill=0.35, width=1.3)
+            draw_mask(axes, shown == label.id, rgb(label.colour), fill=0.35, width=1.1, specks=number == 0)
         return
     wrong = view.reference != view.prediction
     masks = (
@@ -180,7 +180,7 @@ def _draw_labels(axes: Axes, view: ErrorView, labels: LabelSet, number: int) -> 
         wrong & (view.prediction > 0) & (view.reference > 0),
     )
     for mask, (_, colour) in zip(masks, _KINDS, strict=True):
-        draw_mask(axes, mask, rgb(colour), fill=0.75, width=0.8)
+        draw_mask(axes, mask, rgb(colour), fill=0.75, width=0)
 
 
 def _draw_text(axes: Axes, view: ErrorView, height: float) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from medseg.geometry import Geometry
 from medseg.labels import Label, LabelSet
 from medseg.measure import measure
-from medseg.report.drawing import display_window
+from medseg.report.drawing import display_window, without_specks
 from medseg.report.overlays import choose_cases
 from medseg.report.preview import preview_png
 from medseg.report.training import curves_png, overlays_png
@@ -198,6 +198,30 @@ def test_importing_the_room_loads_no_matplotlib_and_drawing_no_pyplot(tmp_path):
 def test_curves_of_any_history_are_drawn(tmp_path, history):
     curves_png(history, tmp_path / "curves.png")
     assert _pixels(tmp_path / "curves.png").shape == (504, 1200, 3)
+
+
+def test_of_one_validation_each_dot_lies_as_far_along_as_its_dice(tmp_path):
+    ends = []
+    for dice in (0.2, 0.7):
+        curves_png([{"step": 9, "mean_dice": None, "dice a": dice}], tmp_path / "c.png")
+        orange = (np.abs(_pixels(tmp_path / "c.png") - (0xE6, 0x9F, 0x00)) < 12).all(axis=-1)
+        ends.append(np.flatnonzero(orange.any(axis=0)).max())
+    assert ends[1] - ends[0] == pytest.approx(0.5 * 0.255 * 1200, abs=2)
+
+
+def test_specks_and_pinholes_get_no_outline_but_a_lone_voxel_does():
+    mask = np.zeros((40, 50), bool)
+    mask[2:32, 2:32] = True
+    mask[10:16, 10:16] = False  # 36 pixels: a hole that an outline shows
+    mask[34:38, 40:46] = True  # 24 pixels: an island that an outline shows
+    expected = mask.copy()
+    mask[20, 20] = mask[25, 24:30] = False
+    mask[2, 45] = mask[36, 2:9] = mask[32, 32] = True  # the last touches by a corner only
+    np.testing.assert_array_equal(without_specks(mask), expected)
+    lone = np.zeros((7, 9), bool)
+    lone[0, 3] = True
+    np.testing.assert_array_equal(without_specks(lone), lone)
+    assert not without_specks(np.zeros((5, 6), bool)).any()
 
 
 def _cases(offsets, shape=(24, 20, 12)):

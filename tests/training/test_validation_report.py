@@ -150,3 +150,20 @@ def test_the_slice_shown_is_that_of_the_most_errors_each_kind_in_its_colour(tmp_
         assert (~in_third_pane).sum() < 8  # but for the soft edges of other colours
     with pytest.raises(ValueError, match="no case"):
         worst_png([], LABELS, tmp_path / "none.png")
+
+
+def test_every_pane_of_a_worst_case_bears_the_directions(tmp_path: Path) -> None:
+    nothing = np.zeros(SHAPE, np.uint8)
+    maps = [LabelMap(nothing, oblique(), LABELS) for _ in range(2)]
+    for kind in ("nifti", "image"):
+        image = Volume(np.zeros((1, *SHAPE), np.float32), oblique(), Source(format=kind))
+        worst_png([error_view("case", image, *maps)], LABELS, tmp_path / f"{kind}.png")
+    lettered, plain = (
+        np.asarray(Image.open(tmp_path / f"{kind}.png").convert("L")).astype(int)
+        for kind in ("nifti", "image")
+    )
+    columns = np.abs(lettered - plain).max(axis=0) > 60
+    left, pane, gap = (int(inches * 120) for inches in (0.15 + 2.25, (10 - 0.3 - 2.25 - 0.2) / 3, 0.1))
+    for number in range(3):
+        start = left + number * (pane + gap)
+        assert columns[start : start + pane].sum() > 20
