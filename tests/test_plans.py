@@ -58,19 +58,50 @@ def test_a_plan_crops_nothing_unless_it_says_so_and_its_rule_survives_yaml() -> 
     [
         ({"regions": [{"name": "a", "labels": [2], "paints": 1}]}, r"region 'a': labels \[2\]"),
         ({"regions": [{"name": "a", "labels": [1], "paints": 3}]}, r"region 'a': labels \[3\]"),
-        ({"regions": [{"name": "a", "labels": [], "paints": 1}]}, "at least 1 item"),
+        ({"regions": [{"name": "a", "labels": [], "paints": 1}]}, "at least 1 in the list"),
         ({"inference": {"empty": {"channel": 1, "below": 0}}}, "channel 1: there are 1 channels"),
         ({"inference": {"empty": {"below": float("inf")}}}, "finite"),
         ({"inference": {"empty": {"below": float("nan")}}}, "finite"),
         ({"inference": {"empty": {"unit": "HU", "below": 0}}}, "'intensity' or 'range'"),
-        ({"inference": {"crop": {"above": 1.5}}}, "less than or equal to 1"),
-        ({"inference": {"crop": {"margin_mm": -1}}}, "greater than or equal to 0"),
+        ({"inference": {"crop": {"above": 1.5}}}, "expected 1 or less, found 1.5"),
+        ({"inference": {"crop": {"margin_mm": -1}}}, "expected 0 or more, found -1"),
         ({"inference": {"crop": {"margin_mm": float("inf")}}}, "finite"),
     ],
 )
 def test_what_contradicts_itself_is_refused_by_name(values: dict[str, Any], words: str) -> None:
     with pytest.raises(PlanInvalid, match=words):
         plan_of(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"network": {"encodr": "vgg11"}}, "network.encodr: no such setting: did you mean network.encoder?"),
+        ({"postprocess": []}, "postprocess: no such setting: did you mean inference.postprocess?"),
+        (
+            {"grid": {"xyz": 1}},
+            "grid.xyz: no such setting: grid has orientation, spacing_mm, slice_axis, neighbours",
+        ),
+        (
+            {"network": {"features": "seven"}},
+            "network.features: expected a list, as in [1, 2], found 'seven'",
+        ),
+        ({"schedule": {"steps": 2.5}}, "schedule.steps: expected a whole number, found 2.5"),
+        (
+            {"inference": {"postprocess": [{"step": "closing", "radius_mm": 1, "lables": [1]}]}},
+            "inference.postprocess.0.closing.lables: no such setting: "
+            "did you mean inference.postprocess.0.closing.labels?",
+        ),
+    ],
+)
+def test_a_part_of_a_plan_is_told_what_was_expected(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(PlanInvalid) as refusal:
+        Plan.check_part(values, "recipe x")
+    assert str(refusal.value) == f"recipe x: {said}"
+
+
+def test_a_part_of_a_plan_may_lack_what_others_decide() -> None:
+    Plan.check_part({"network": {"features": [8, 16]}, "loss": {"name": "focal"}}, "recipe x")
 
 
 def test_totals_may_share_labels_and_survive_yaml() -> None:
@@ -85,8 +116,8 @@ def test_totals_may_share_labels_and_survive_yaml() -> None:
     ("totals", "words"),
     [
         ({"brain": [1, 7, 9]}, r"total 'brain': labels \[7, 9\] are not among \[1, 4\]"),
-        ({"brain": [0]}, "greater than or equal to 1"),
-        ({"brain": []}, "at least 1 item"),
+        ({"brain": [0]}, "expected 1 or more, found 0"),
+        ({"brain": []}, "at least 1 in the list"),
         ({"brain": [1, 4, 1]}, "total 'brain': a label occurs twice"),
         ({"whole brain": [1], "Whole-Brain": [4]}, "'whole brain': another total has this name, or one too"),
         ({"../..": [1]}, "needs a letter or a digit"),

@@ -99,7 +99,8 @@ class _Bar:
 
 
 class _Lines:
-    """A line every ten seconds, with windows per second and the time left at the mean speed so far.
+    """A line every ten seconds, with windows per second and the time left at the mean speed so far; and
+    one more when a stage that had lines is done.
 
     Where there are several cases the lines count those, not the stages within each; windows are then those
     of all cases. After half a minute without a line one says which stage the case under way is in.
@@ -109,6 +110,7 @@ class _Lines:
         self._last = time.monotonic()
         self._began: dict[str, tuple[float, int, int]] = {}
         self._cases: tuple[int, int] | None = None
+        self._open = ""  # the stage of the last line, while it is not done
         self._speeds = _Speeds()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
@@ -127,10 +129,13 @@ class _Lines:
                 step = " ".join(filter(None, (f"{stage} {done} of {total}", _UNITS.get(stage))))
                 self._say(now, _CASES, *self._cases, _UNITS, f"working ({step})")
             return
-        if now - self._last < _LINE_EVERY_S or done >= total:
+        finished = done >= total
+        due = stage == self._open if finished else now - self._last >= _LINE_EVERY_S
+        if not due:
             return
+        self._open = "" if finished else stage
         left = ""
-        if done > first:
+        if done > first and not finished:
             left = f"about {duration((now - began) / (done - first) * (total - done))} left"
         self._say(now, stage, done, total, [stage] if self._cases is None else _UNITS, left, note)
 

@@ -75,6 +75,8 @@ def command(
             if scores["cases"]:
                 typer.echo(f"{part}: mean Dice of {len(scores['cases'])} cases: {_dice(scores['mean_dice'])}")
         typer.echo(f"bundle: {document['bundle']}")
+        for remark in result.remarks:
+            typer.echo(f"note: {remark}")
 
 
 @contextmanager
@@ -124,6 +126,7 @@ def _document(result: TrainResult) -> dict[str, Any]:
         "format_version": 1,
         "run": str(result.run),
         "bundle": str(result.bundle.path),
+        "remarks": list(result.remarks),
         "scores": {
             part: {
                 "mean_dice": {name: _mean([case.dice[n] for case in cases]) for n, name in names.items()},

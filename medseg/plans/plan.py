@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from medseg.errors import NotFound, PlanInvalid
 from medseg.labels import Label, LabelSet
 from medseg.plans.architectures import check_network
+from medseg.plans.faults import plan_faults
 from medseg.plans.fingerprint import Fingerprint
 from medseg.plans.inference import CardPlan, InferencePlan
 from medseg.plans.labels import LabelSpec, RegionSpec, TotalSpec, check_ignore_label, dashed, with_ignored
@@ -248,10 +249,22 @@ class Plan(Strict):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'plan'}: {fault['msg']}" for fault in error.errors()
-            )
-            raise PlanInvalid(f"{name}: {faults}") from error
+            raise PlanInvalid(f"{name}: {'; '.join(plan_faults(error, cls))}") from error
+
+    @classmethod
+    def check_part(cls, values: dict[str, Any], name: str) -> None:
+        """Look over some of a plan's values, such as a recipe, before the rest is known.
+
+        Raises
+        ------
+        PlanInvalid
+            If a key is unknown or a value is none that it can have; every fault is listed.
+        """
+        try:
+            cls.model_validate(values)
+        except ValidationError as error:
+            if faults := plan_faults(error, cls, of_part=True):
+                raise PlanInvalid(f"{name}: {'; '.join(faults)}") from error
 
 
 def load_yaml(text: str, name: str) -> dict[str, Any]:

@@ -55,9 +55,12 @@ def plan(
 
 
 def read_layers(config: str | Path | None, overrides: Sequence[str]) -> dict[str, Any]:
-    """What the user gave: a recipe, and single values over it."""
+    """What the user gave: a recipe, and single values over it, each one that a plan can have."""
     recipe = read_recipe(config) if config is not None else {}
-    return merged(recipe, parse_overrides(overrides))
+    given = parse_overrides(overrides)
+    Plan.check_part(recipe, f"recipe {config}")
+    Plan.check_part(given, "key=value")
+    return merged(recipe, given)
 
 
 def decide_plan(dataset: Dataset, layers: dict[str, Any], device: Device, progress: Progress | None) -> Plan:

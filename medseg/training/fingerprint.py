@@ -16,6 +16,7 @@ from medseg.labels import LabelSet
 from medseg.plans import ChannelStatistics, Fingerprint, GridPlan, with_ignored
 from medseg.preprocess import network_geometry, stack_channels
 from medseg.volume import LabelMap, Volume, count_ids
+from medseg.words import counted
 
 Progress = Callable[[str, int, int], None]
 _SAMPLES_PER_CASE = 10_000
@@ -93,8 +94,9 @@ def take_fingerprint(
     for case, one in zip(cases, samples, strict=True):
         if len(one) != channels:
             raise InputRefused(
-                f"{dataset.path}: case {cases[0].id!r} has {channels} channel(s), case {case.id!r} {len(one)}"
-                ": give all cases the same ones, pictures all in grey or all in RGB",
+                f"{dataset.path}: case {cases[0].id!r} has {counted(channels, 'channel')}, "
+                f"case {case.id!r} {len(one)}: "
+                "give all cases the same ones, pictures all in grey or all in RGB",
                 code="channels",
                 path=dataset.path,
             )

@@ -13,10 +13,11 @@ from medseg.networks import build_network
 from medseg.plans import Plan
 from medseg.training.devices import Device
 from medseg.training.fit import memory_format
+from medseg.words import counted
 
 # Between the 270 steps that left a network of 16 features half trained and the 1,300 that did not one of 8
 # (hippocampus, ten minutes); where the line lies was not measured.
-ENOUGH_STEPS = 1000
+ENOUGH_STEPS, FEW_STEPS = 1000, 270
 _LEAST_BATCH, _LEAST_FEATURES = 2, 8
 # Whose features may be any even number, alike in all stages.
 _HALVED = ("unet", "segresnet", "unet_plus_plus")
@@ -40,6 +41,17 @@ class Pace:
             f"for the time: {self.plan.network.features[0]} features, {self.plan.sampling.batch_size} "
             f"patches in a step, about {self.steps} steps (as proposed {self.proposed_steps})"
         )
+
+
+def remark_on(steps: int, *, by_time: bool) -> str | None:
+    """What to tell people whose model comes out of a few steps only; None where there were enough.
+
+    ``by_time``: it was minutes that ended the training.
+    """
+    if steps >= FEW_STEPS:
+        return None
+    more = "--resume with more --max-minutes" if by_time else "a larger schedule.steps"
+    return f"only {counted(steps, 'step')} of training, few to learn from: {more} makes more of the model"
 
 
 def fit_to_time(the_plan: Plan, layers: Mapping[str, Any], target: Device, seconds: float) -> Pace | None:

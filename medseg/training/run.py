@@ -31,7 +31,7 @@ from medseg.training.decision import decide_plan, hold_back_every, read_layers
 from medseg.training.devices import Device, choose_device
 from medseg.training.export import TrainingFacts, export_bundle, half_precision, score_all
 from medseg.training.fit import FitSettings, OnStatus, Status, evaluating, fit, forward_of
-from medseg.training.pace import fit_to_time
+from medseg.training.pace import fit_to_time, remark_on
 from medseg.training.pictures import draw_pictures
 from medseg.training.postprocessing import with_steps_for
 from medseg.training.run_folder import (
@@ -51,12 +51,16 @@ _EXPORT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a run made: folder, plan, bundle, and Dice per case (``validation``, ``held_back``)."""
+    """What a run made: folder, plan, bundle, and Dice per case (``validation``, ``held_back``).
+
+    ``remarks`` are what the user should know: what was made smaller for the time, or that steps were few.
+    """
 
     run: Path
     plan: Plan
     bundle: ModelBundle
     scores: dict[str, list[CaseScore]]
+    remarks: tuple[str, ...] = ()
 
 
 def train(
@@ -109,6 +113,7 @@ def train(
     the_plan = resumed_plan(run, layers, fold) if resume else None
     every = hold_back_every(layers) if the_plan is None else the_plan.hold_back_every
     parts = split(found.cases, fold, every)
+    remarks: list[str] = []
     if the_plan is None:
         refuse_used(run)
         the_plan = decide_plan(found, layers, target, progress)
@@ -117,6 +122,7 @@ def train(
             pace = fit_to_time(the_plan, layers, target, left)
             if pace is not None and pace.plan != the_plan:
                 the_plan = pace.plan
+                remarks.append(pace.remark)
                 if progress is not None:
                     progress(pace.remark, 1, 1)
     else:
@@ -167,6 +173,8 @@ def train(
     module.load_state_dict(state["model"])
     tensors = half_precision(module)  # scored as they will be shipped
     load_tensors(module, {name: value.astype(np.float32) for name, value in tensors.items()})
+    if remark := remark_on(int(state["step"]), by_time=seconds is not None):
+        remarks.append(remark)
     the_plan, chosen = with_steps_for(module, the_plan, parts.validation, target, progress)
     report = ValidationReport.of(the_plan, "validation" if parts.validation else "held-back")
     scores = _score(module, the_plan, parts, target, report, progress)
@@ -186,7 +194,7 @@ def train(
     draw_pictures(run, the_plan, parts, module.to(target.torch_device), target, scores["validation"])
     if progress is not None:
         progress("export", 1, 1)
-    return TrainResult(run, the_plan, bundle, scores)
+    return TrainResult(run, the_plan, bundle, scores, tuple(remarks))
 
 
 def _fit_in_process(

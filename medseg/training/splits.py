@@ -14,6 +14,7 @@ import numpy as np
 
 from medseg.datasets import Case
 from medseg.errors import UsageError
+from medseg.words import counted
 
 Fold = int | Literal["all"]
 FOLDS = 5
@@ -46,7 +47,7 @@ def set_aside(cases: Sequence[Case], hold_back_every: int) -> tuple[tuple[Case, 
     chosen = set(patients[hold_back_every - 1 :: hold_back_every])
     if len(chosen) == len(patients):
         raise UsageError(
-            f"hold_back_every {hold_back_every} holds back all of {len(ordered)} case(s): "
+            f"hold_back_every {hold_back_every} holds back all of {counted(len(ordered), 'case')}: "
             f"expected 2 or more, or 0"
         )
     return _parted(ordered, chosen)
@@ -64,7 +65,7 @@ def split(cases: Sequence[Case], fold: Fold, hold_back_every: int = 0) -> Split:
     patients = _patients(kept)
     folds = min(FOLDS, len(patients))
     if folds < 2:
-        what = f"{len(kept)} case(s) of {len(patients)} patient(s)"
+        what = f"{counted(len(kept), 'case')} of {counted(len(patients), 'patient')}"
         raise UsageError(f"{what} to train on: a fold needs two patients; use --fold all")
     if not 0 <= fold < folds:
         raise UsageError(f"fold {fold}: expected 0 to {folds - 1}, or all")

@@ -158,7 +158,10 @@ def test_a_long_case_says_its_windows_per_second_and_the_time_left(
         for done in range(1, 7):
             progress("predict", done, 6)
             now += 4.0
-    assert capfd.readouterr().err.splitlines() == ["predict: 4 of 6, 0.25 windows/s, about 8 s left"]
+    assert capfd.readouterr().err.splitlines() == [
+        "predict: 4 of 6, 0.25 windows/s, about 8 s left",
+        "predict: 6 of 6, 0.25 windows/s",
+    ]
 
 
 def test_a_case_that_takes_minutes_says_every_half_minute_how_far_it_is(

@@ -6,7 +6,7 @@ import pytest
 
 from medseg.training import pace
 from medseg.training.devices import Device
-from medseg.training.pace import ENOUGH_STEPS, fit_to_time, seconds_per_patch
+from medseg.training.pace import ENOUGH_STEPS, FEW_STEPS, fit_to_time, remark_on, seconds_per_patch
 from tests.networks.plans import plan
 
 CPU = Device("cpu", None, 1 << 30, "a CPU")
@@ -74,3 +74,12 @@ def test_half_the_features_are_a_network(name, dimensions):
     found = fit_to_time(made, {}, CPU, 1e-3)  # no time at all
     assert found.plan.network.features == tuple(2 * n for n in net.features)
     assert seconds_per_patch(found.plan, CPU) > 0
+
+
+def test_a_model_of_few_steps_says_so_with_a_cure():
+    assert remark_on(39, by_time=True) == (
+        "only 39 steps of training, few to learn from: "
+        "--resume with more --max-minutes makes more of the model"
+    )
+    assert "a larger schedule.steps" in remark_on(1, by_time=False)
+    assert remark_on(FEW_STEPS, by_time=True) is None

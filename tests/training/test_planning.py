@@ -45,6 +45,17 @@ def test_a_plan_survives_yaml_and_editing(decathlon):
         Plan.from_yaml(plan.to_yaml().replace("{steps: 7", "{stepz: 7"))
 
 
+def test_a_bad_value_is_refused_before_a_scan_is_read(decathlon, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("schedule: {stepz: 3}", encoding="utf-8")
+
+    def reading(stage: str, done: int, total: int) -> None:
+        raise AssertionError(stage)
+
+    with pytest.raises(PlanInvalid, match=r"recipe .*mine\.yaml: schedule\.stepz: .*schedule\.steps"):
+        medseg.plan(decathlon, config=recipe, progress=reading)
+
+
 def test_overrides_go_over_recipe_and_bad_ones_are_named():
     values = parse_overrides(["a.b=1", "a.c=[1, 2]", "d=x"])
     assert values == {"a": {"b": 1, "c": [1, 2]}, "d": "x"}

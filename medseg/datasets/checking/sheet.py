@@ -31,6 +31,7 @@ from medseg.report.drawing import (
 )
 from medseg.report.planes import acquisition_plane, largest_section, normal_axis, plane_of_axis, plane_view
 from medseg.volume import LabelMap, Volume
+from medseg.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +58,8 @@ def draw_sheet(path: Path, dataset: Dataset, findings: Sequence[Finding]) -> Pat
     figure = new_figure(width, _HEAD + rows * (_TITLE + _TILE + _GAP))
     faults = sum(finding.severity == "fault" for finding in findings)
     head = axes_inches(figure, _GAP, 0.08, width - 2 * _GAP, _HEAD - 0.1)
-    text = f"{dataset.name}: {faults} fault(s), {len(findings) - faults} note(s), {len(dataset.cases)} cases"
+    counts = ((faults, "fault"), (len(findings) - faults, "note"), (len(dataset.cases), "case"))
+    text = f"{dataset.name}: {', '.join(counted(*count) for count in counts)}"
     write(head, 0.0, 0.5, text, size=12, weight="bold", va="center")
     cases = {case.id: case for case in dataset.cases}
     for number, finding in enumerate(chosen):
