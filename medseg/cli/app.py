@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:  # the command line did not parse; Typer words the reason
         message = error.format_message()
         if message:  # empty where a lone `medseg` has just shown its help
-            print_error(f"{message} (see `medseg --help`)")
+            print_error(f"{message}{_where_to_write(error)} (see `{_command_of(error)} --help`)")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -80,6 +80,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_json(interruption_document())
         print_error("interrupted")
     return int(code or 0)
+
+
+def _command_of(error: typer.TyperException) -> str:
+    """The command whose line did not parse, as people write it."""
+    context = getattr(error, "ctx", None)
+    return "medseg" if context is None else str(context.command_path)
+
+
+def _where_to_write(error: typer.TyperException) -> str:
+    """A hint for people who name the output last, as with `cp`."""
+    context = getattr(error, "ctx", None)
+    if context is None or "unexpected extra argument" not in error.format_message():
+        return ""
+    takes_out = any("--out" in parameter.opts for parameter in context.command.params)
+    return ": where to write is given with -o" if takes_out else ""
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import medseg
+from medseg.cli.app import main
 
 MEDSEG = [sys.executable, "-m", "medseg"]
 
@@ -214,3 +215,14 @@ def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
             progress("cases", done, 5)
             now += 60.0
     assert capfd.readouterr().err == ""
+
+
+def test_a_line_that_does_not_parse_names_its_own_help_and_where_outputs_go(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["data", "import", "source", "target"]) == 2
+    assert "where to write is given with -o (see `medseg data import --help`)" in capfd.readouterr().err
+    assert main(["infer", "--fooo", "scan.nii"]) == 2
+    said = capfd.readouterr().err
+    assert "--fooo (see `medseg infer --help`)" in said
+    assert "where to write" not in said
