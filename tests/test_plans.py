@@ -84,8 +84,10 @@ def test_what_contradicts_itself_is_refused_by_name(values: dict[str, Any], word
         ),
         (
             {"network": {"features": "seven"}},
-            "network.features: expected a list, as in [1, 2], found 'seven'",
+            "network.features: expected a number of 1 or more, as in 16, or a list of one for each stage, "
+            "as in [16, 32, 64], found 'seven'",
         ),
+        ({"patch": 5}, "patch: expected a list, as in [1, 2], found 5"),
         ({"schedule": {"steps": 2.5}}, "schedule.steps: expected a whole number, found 2.5"),
         (
             {"inference": {"postprocess": [{"step": "closing", "radius_mm": 1, "lables": [1]}]}},

@@ -53,6 +53,8 @@ def command(
     RUN also gets the log (CSV and TensorBoard), checkpoints, learning curves, overlay pictures, and a report
     of the validation: what is taken for what, borders, the worst cases.
     """
+    if resume and not (out / "run.json").is_file():
+        typer.echo(f"{out}: holds no run to go on with: one is begun", err=True)
     with _told_how_to_go_on(out), working(quiet) as progress:
         result = medseg.train(
             dataset,

@@ -153,6 +153,20 @@ def put_folder(temporary: Path, path: Path) -> None:
         _remove(earlier)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs, with its parents, unless it is there.
+
+    Raises
+    ------
+    WriteFailed
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteFailed(f"{folder}: the folder could not be made: {error.strerror}") from error
+
+
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """Write a small file atomically."""
     with atomic_output(path) as temporary:

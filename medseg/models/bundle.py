@@ -153,7 +153,9 @@ def open_folder(folder: Path, *, keep: object = None) -> ModelBundle:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ModelRefused(f"{folder}: no {MANIFEST} in it: this is not a model bundle")
+        inside = folder / "bundle"  # of a training's folder
+        hint = f": did you mean {inside}?" if (inside / MANIFEST).is_file() else ""
+        raise ModelRefused(f"{folder}: no {MANIFEST} in it: this is not a model bundle{hint}")
     raw = path.read_bytes()
     bundle = from_manifest(parse_manifest(raw, str(folder)), raw, folder, keep)
     missing = [name for name in bundle.files if not (folder / name).is_file()]

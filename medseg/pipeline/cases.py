@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from medseg.plans import Plan, dashed
 from medseg.preprocess import stack_channels
 from medseg.volume import Volume
 
+_PICTURES = frozenset({"png", "tif", "tiff", "mha"})  # which `medseg convert` writes
+_PLAN_VALUE = re.compile(r"[a-z_.]+=.*")
 FORMATS = ("nii.gz", "nii", "nrrd", "seg.nrrd")
 
 PathLike = str | Path
@@ -83,7 +86,9 @@ def parse_cases(
     for one in cases:
         for _, path in one.channels:
             if not path.exists():
-                raise NotFound(f"{path}: no such file or folder")
+                of_plan = _PLAN_VALUE.fullmatch(str(path)) is not None
+                hint = ": values of a plan are for `medseg plan` and `medseg train`" if of_plan else ""
+                raise NotFound(f"{path}: no such file or folder{hint}")
     return cases
 
 
@@ -99,7 +104,10 @@ def plan_outputs(cases: Sequence[Case], out: PathLike | None, formats: Sequence[
     formats = list(dict.fromkeys(f.lower().lstrip(".") for f in formats))
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown or not formats:
-        raise UsageError(f"format {', '.join(unknown) or '(none)'}: expected some of {', '.join(FORMATS)}")
+        hint = ", or convert the result with `medseg convert`" if set(unknown) <= _PICTURES else ""
+        raise UsageError(
+            f"format {', '.join(unknown) or '(none)'}: expected some of {', '.join(FORMATS)}{hint}"
+        )
     if out is not None and extension(out) and not Path(out).is_dir():
         planned = [_named(cases, Path(out), formats)]
     else:

@@ -9,9 +9,9 @@ from threading import Event
 from time import perf_counter
 from typing import Any
 
-from medseg.errors import InputRefused, WriteFailed
+from medseg.errors import InputRefused
 from medseg.io import write
-from medseg.io.files import write_text
+from medseg.io.files import make_folder, write_text
 from medseg.io.zarr_maps import ZarrMaps
 from medseg.pipeline.cases import Case, Outputs
 from medseg.pipeline.options import InferOptions
@@ -146,14 +146,6 @@ def _write_masks(masks: Mapping[str, Sequence[Path]], result: Segmentation, hurr
 def _stop_if(hurry: Event) -> None:
     if hurry.is_set():
         raise KeyboardInterrupt
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for outputs, with its parents, unless it is there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteFailed(f"{folder}: the folder could not be made: {error.strerror}") from error
 
 
 def _wanted(outputs: Outputs, options: InferOptions, preview: bool, masks: Sequence[Path]) -> Sequence[Path]:

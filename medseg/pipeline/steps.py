@@ -8,13 +8,14 @@ from threading import Event
 from typing import Any
 
 from medseg.errors import InputRefused, MedsegError, OutOfMemory, UsageError, WriteFailed
+from medseg.io.files import make_folder
 from medseg.io.zarr_maps import ZarrMaps
 from medseg.pipeline.cases import Case, Outputs, plan_masks
 from medseg.pipeline.ensemble import joint_hash, joint_name
 from medseg.pipeline.maps import output_channels
 from medseg.pipeline.models import ModelChooser
 from medseg.pipeline.options import InferOptions, Progress
-from medseg.pipeline.outputs import Identity, earlier_case, make_folder, write_case
+from medseg.pipeline.outputs import Identity, earlier_case, write_case
 from medseg.pipeline.report import undone_case
 from medseg.pipeline.segmentation import Scan, Segmentation, read_scan, segment_scan
 from medseg.plans import Plan

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from medseg.plans.architectures import grown_features
 from medseg.plans.strict import Fraction, Positive, Strict
@@ -81,6 +82,16 @@ NetworkName = Literal["unet", "stem_unet", "segresnet", "swin_unetr", "unet_plus
 EncoderName = Literal["plain", "resnet18", "resnet34", "resnet50", "vgg11", "vgg16", "googlenet", "lenet5"]
 
 
+def _listed(value: Any) -> Any:
+    """A list, as which one good number has been written out before."""
+    if isinstance(value, str | int | float):
+        raise PydanticCustomError(
+            "features",
+            "expected a number of 1 or more, as in 16, or a list of one for each stage, as in [16, 32, 64]",
+        )
+    return value
+
+
 class NetworkPlan(Strict):
     """The network, by its name in the registry, and its size. docs/networks.md describes each.
 
@@ -98,7 +109,7 @@ class NetworkPlan(Strict):
     attention_gates: bool = Field(
         default=False, description="unet: coarser features weigh what skips from the encoder to the decoder"
     )
-    features: Annotated[tuple[int, ...], WithJsonSchema(_FEATURES)] = Field(
+    features: Annotated[tuple[int, ...], BeforeValidator(_listed), WithJsonSchema(_FEATURES)] = Field(
         default=(16, 32, 64, 128),
         description="channels of each stage, the finest first; one number: doubled from stage to stage",
     )

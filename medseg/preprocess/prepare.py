@@ -15,6 +15,7 @@ from medseg.preprocess.grid import network_geometry
 from medseg.preprocess.normalise import normalise
 from medseg.preprocess.resample import resample, resample_classes
 from medseg.volume import LabelMap, Volume
+from medseg.words import counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,9 +39,11 @@ def check_fits(volume: Volume, plan: Plan) -> None:
     found, wanted = volume.data.shape[0], len(plan.channels)
     if found != wanted:
         names = ", ".join(channel.name for channel in plan.channels)
+        cure = "give one file per channel with --case, or use another model"
+        if wanted == 1:
+            cure = "give it alone (a colour picture converted to grey), or use another model"
         raise InputRefused(
-            f"the scan has {found} channel(s), model {plan.name!r} needs {wanted} ({names}): "
-            f"give one file per channel with --case, or use another model",
+            f"the scan has {counted(found, 'channel')}, model {plan.name!r} needs {wanted} ({names}): {cure}",
             code="channels",
         )
     geometry = volume.geometry

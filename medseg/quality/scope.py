@@ -22,7 +22,8 @@ def check_scope(volume: Volume, model: ModelBundle | Scope) -> Verdict:
     Verdict
         ``ok``, or ``warning`` with the reasons ``outside-scope-dimensions``, ``-modality``,
         ``-spacing``, ``-extent``, ``-appearance``. What the file does not tell (modality, spacing) is not
-        held against it. A 3D scan is inside a 2D model's scope: its slices are segmented.
+        held against it. A 3D scan is inside the scope of a 2D model of slices, not of one of pictures,
+        though its slices are segmented by either.
     """
     scope = model.scope if isinstance(model, ModelBundle) else model
     name = f"model {model.name!r}" if isinstance(model, ModelBundle) else "the model"
@@ -31,8 +32,16 @@ def check_scope(volume: Volume, model: ModelBundle | Scope) -> Verdict:
         text = f"{name} is for 3D scans, this is a 2D image"
         return Verdict.of("warning", "outside-scope-dimensions", text)
     reasons = [*_modality(volume, scope, name), *_lengths(geometry, scope, name)]
+    if isinstance(model, ModelBundle) and _is_of_pictures(model) and not geometry.is_2d:
+        text = f"{name} is for 2D images, this is a 3D scan: its slices were segmented one by one"
+        reasons.insert(0, Reason("outside-scope-dimensions", text))
     reasons += _appearance(volume, scope, name)
     return Verdict("warning", tuple(reasons)) if reasons else OK
+
+
+def _is_of_pictures(model: ModelBundle) -> bool:
+    """Slices of scans have a known orientation, pictures have none."""
+    return model.plan.dimensions == 2 and model.plan.grid.orientation is None
 
 
 def _modality(volume: Volume, scope: Scope, name: str) -> list[Reason]:

@@ -111,6 +111,9 @@ def _draw_loss(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _draw_dice(axes: Axes, labels: Mapping[str, _Points], means: _Points) -> None:
+    text = "mean"
+    if len(labels) == 1 and len(means[0]):  # its curve is that of the mean
+        text, labels = next(iter(labels)), {}
     many = len(labels) > 8  # a legend of every structure would hide the curves
     few_points = max(len(at) for at, _ in (means, *labels.values())) <= 10
     for (name, (at, dice)), colour in zip(labels.items(), cycle(_COLOURS), strict=False):
@@ -126,7 +129,7 @@ def _draw_dice(axes: Axes, labels: Mapping[str, _Points], means: _Points) -> Non
     steps, mean = means
     if len(steps):
         best = int(mean.argmax())
-        text = f"mean of {len(labels)} labels" if many else "mean"
+        text = f"mean of {len(labels)} labels" if many else text
         axes.plot(
             steps,
             mean,
@@ -137,7 +140,8 @@ def _draw_dice(axes: Axes, labels: Mapping[str, _Points], means: _Points) -> Non
             label=f"{text}, best {mean[best]:.3f} at {steps[best]:.0f}",
         )
         axes.plot(steps[best], mean[best], color=INK, marker="*", markersize=10)
-    axes.set_ylim(None, 1.0)
+    low = min((float(dice.min()) for _, dice in (means, *labels.values()) if len(dice)), default=0.0)
+    axes.set_ylim(max(low - 0.08 * max(1 - low, 0.05), -0.03), 1.0)  # with room for the lowest marker
     legend = axes.legend(
         loc="best", fontsize=8, facecolor=PAGE, edgecolor=FAINT, labelcolor=INK, framealpha=0.8
     )

@@ -48,8 +48,9 @@ def read_case(case: Case, labels: LabelSet | None = None) -> tuple[Volume, Label
     label_map = read_labels(case.label, labels=labels)
     if not volume.geometry.same_grid(label_map.geometry):
         raise InputRefused(
-            f"case {case.id!r}: {case.label.name} lies on another grid ({_words(label_map.geometry)}) than "
-            f"{case.images[0].name} ({_words(volume.geometry)}): resample it onto the image's grid",
+            f"case {case.id!r}: the label {case.label.name} lies on another grid "
+            f"({_words(label_map.geometry)}) than the image {case.images[0].name} "
+            f"({_words(volume.geometry)}): resample it onto the image's grid",
             code="grid-differs",
             path=case.label,
         )

@@ -100,6 +100,8 @@ def fit(
         state = load_checkpoint(last)
         trained.load(state)
         step, done, best = state["step"], state["fraction"], state["best"]
+        if done >= 1:  # its time was up, and its steps were not, or there is nothing left to do
+            done = step / plan.schedule.steps
     clock = Clock(plan.schedule.steps, settings.seconds, done)
     fraction = _agreed(fabric, clock.fraction(step), settings)
     dice: dict[str, float | None] = {}

@@ -39,7 +39,7 @@ class Pace:
         """What was chosen, and what it was chosen over."""
         return (
             f"for the time: {self.plan.network.features[0]} features, {self.plan.sampling.batch_size} "
-            f"patches in a step, about {self.steps} steps (as proposed {self.proposed_steps})"
+            f"patches in a step, about {self.steps} steps instead of about {self.proposed_steps}"
         )
 
 

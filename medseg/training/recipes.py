@@ -46,7 +46,9 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         try:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise PlanInvalid(f"{text!r}: the value is not YAML: {error}") from error
+            raise PlanInvalid(
+                f"{text!r}: the value is not YAML (lists and mappings need quotes in a shell): {error}"
+            ) from error
         inner = values
         *parents, last = key.strip().split(".")
         for parent in parents:

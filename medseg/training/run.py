@@ -35,6 +35,7 @@ from medseg.training.pace import fit_to_time, remark_on
 from medseg.training.pictures import draw_pictures
 from medseg.training.postprocessing import with_steps_for
 from medseg.training.run_folder import (
+    lost_postprocess,
     minutes_spent,
     refuse_other_cases,
     refuse_used,
@@ -173,11 +174,18 @@ def train(
     module.load_state_dict(state["model"])
     tensors = half_precision(module)  # scored as they will be shipped
     load_tensors(module, {name: value.astype(np.float32) for name, value in tensors.items()})
+    if seconds is not None and seconds <= 0:
+        remarks.append(f"no step was made: {max_minutes:g} minutes are what preparing and scoring take")
     if remark := remark_on(int(state["step"]), by_time=seconds is not None):
         remarks.append(remark)
     the_plan, chosen = with_steps_for(module, the_plan, parts.validation, target, progress)
     report = ValidationReport.of(the_plan, "validation" if parts.validation else "held-back")
     scores = _score(module, the_plan, parts, target, report, progress)
+    if dropped := lost_postprocess(run / "bundle", the_plan):
+        remarks.append(
+            f"the bundle is written anew, without the post-processing it had ({dropped}): "
+            f"`medseg model postprocess` chooses it again"
+        )
     facts = TrainingFacts(
         dataset=found.name,
         fold=str(fold),

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import UsageError
+from medseg.errors import ModelRefused, NotFound, UsageError
 from medseg.io import files
+from medseg.models import load_model
 from medseg.plans import Plan, read_plan
 from medseg.training.logs import STEPS, read_rows
 from medseg.training.recipes import merged
@@ -49,10 +50,19 @@ def refuse_other_cases(run: Path, parts: Split) -> None:
 
 def write_run(run: Path, the_plan: Plan, parts: Split, fold: Fold, dataset: str) -> None:
     """Begin a run: its plan, and which cases it trains on."""
-    run.mkdir(parents=True, exist_ok=True)
+    files.make_folder(run)
     files.write_text(run / "plan.yaml", the_plan.to_yaml())
     facts = {"format_version": 1, "dataset": dataset, "fold": str(fold), **parts.to_json()}
     files.write_text(run / "run.json", json.dumps(facts, indent=1) + "\n")
+
+
+def lost_postprocess(bundle: Path, the_plan: Plan) -> str:
+    """Steps of post-processing of a bundle that a plan lacks, as chosen for it after its training; or ""."""
+    try:
+        before = load_model(bundle).plan.inference.postprocess
+    except (NotFound, ModelRefused):  # none yet, or a damaged one: nothing of it is lost
+        return ""
+    return ", ".join(step.step for step in before if step not in the_plan.inference.postprocess)
 
 
 def minutes_spent(run: Path) -> float:

@@ -15,6 +15,7 @@ from medseg.models import Scope
 from medseg.plans import Plan
 from medseg.quality import check_scope, fit_scope
 from medseg.volume import Source, Volume
+from tests.threshold_model import save_threshold_model, threshold_plan
 
 
 def plan(dimensions: int = 3, channels: int = 1) -> Plan:
@@ -115,6 +116,19 @@ def test_a_2d_model_looks_at_the_plane_alone():
     fewer = scan(500)
     fewer = changed(fewer, data=fewer.data[..., 5:16])
     assert "outside-scope-extent" not in check_scope(fewer, flat).codes
+
+
+def test_a_scan_is_outside_a_model_of_pictures_and_inside_one_of_slices(tmp_path):
+    slices = threshold_plan(dimensions=2, patch=(16, 8))
+    pictures = slices.model_copy(
+        update={"grid": slices.grid.model_copy(update={"orientation": None, "spacing_mm": None})}
+    )
+    of_slices = save_threshold_model(tmp_path / "slices", slices)
+    of_pictures = save_threshold_model(tmp_path / "pictures", pictures)
+    assert "outside-scope-dimensions" in check_scope(scan(1), of_pictures).codes
+    assert "outside-scope-dimensions" not in check_scope(scan(1), of_slices).codes
+    picture = Volume(np.ones((1, 8, 9, 1)), Geometry((8, 9, 1), np.eye(4), is_2d=True))
+    assert "outside-scope-dimensions" not in check_scope(picture, of_pictures).codes
 
 
 def test_each_channel_has_its_own_features():

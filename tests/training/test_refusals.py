@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
 
 import medseg
-from medseg.errors import PlanInvalid, UsageError
+from medseg.errors import PlanInvalid, UsageError, WriteFailed
+from medseg.plans import Plan
 from medseg.training.logs import SCORES, RunLog, read_rows
 from tests.ball_data import SMALL, make_case, write_nifti
+from tests.threshold_model import save_threshold_model, threshold_plan
 
 QUIET = pytest.mark.filterwarnings("ignore:.*")  # torch's exporter and fabric warn about themselves
 
@@ -119,3 +122,44 @@ def test_time_that_is_up_before_the_first_step_leaves_no_network(decathlon, tmp_
     cached = build_cache(read_dataset(decathlon).cases[:2], plan, tmp_path / "cache")
     fit(Fabric(accelerator="cpu", devices=1), plan, cached, [], FitSettings(tmp_path, -1.0, False))
     assert not (tmp_path / "checkpoints").exists()
+
+
+@QUIET
+def test_a_run_whose_time_was_up_goes_on_with_more_time(decathlon, tmp_path):
+    from lightning_fabric import Fabric
+
+    from medseg.datasets import read_dataset
+    from medseg.training.cache import build_cache
+    from medseg.training.fit import FitSettings, fit
+    from medseg.training.logs import STEPS, read_rows
+
+    plan = medseg.plan(decathlon, overrides=(*SMALL, "schedule.steps=3"))
+    cached = build_cache(read_dataset(decathlon).cases[:2], plan, tmp_path / "cache")
+    fabric = Fabric(accelerator="cpu", devices=1)
+    fit(fabric, plan, cached, [], FitSettings(tmp_path, 1e-3, False))
+    assert len(read_rows(tmp_path / STEPS)) == 1
+    fit(fabric, plan, cached, [], FitSettings(tmp_path, 600.0, True))
+    rows = read_rows(tmp_path / STEPS)
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    assert rows[1]["learning_rate"] > rows[2]["learning_rate"] > 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder's permissions are others on Windows")
+def test_a_place_where_no_folder_can_be_made_is_refused_by_name(decathlon, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(WriteFailed, match=r"file/run: the folder could not be made"):
+        medseg.train(decathlon, tmp_path / "file/run", overrides=SMALL)
+    with pytest.raises(WriteFailed, match=r"file/looked_at: the folder could not be made"):
+        medseg.check_dataset(decathlon, tmp_path / "file/looked_at")
+
+
+def test_post_processing_that_a_new_bundle_lacks_is_told(tmp_path):
+    from medseg.training.run_folder import lost_postprocess
+
+    plan = threshold_plan()
+    inference = {"postprocess": [{"step": "fill_holes"}, {"step": "median", "radius_mm": 2.0}]}
+    cleaning = Plan.checked({**plan.model_dump(mode="json"), "inference": inference})
+    save_threshold_model(tmp_path / "bundle", cleaning)
+    assert lost_postprocess(tmp_path / "bundle", plan) == "fill_holes, median"
+    assert lost_postprocess(tmp_path / "bundle", cleaning) == ""
+    assert lost_postprocess(tmp_path / "nothing", plan) == ""

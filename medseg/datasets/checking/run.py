@@ -171,7 +171,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 
 
 def _write(folder: Path, report: DatasetReport) -> tuple[Path, ...]:
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     table = files.write_text(
         folder / FINDINGS, json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n"
     )
