@@ -88,10 +88,11 @@ def _unknown(path: Path) -> InputRefused:
 
 
 def _slip(path: Path) -> str:
-    """Which of images/ and labels/ is missing beside the other, where a folder has nearly its name."""
+    """Which of images/ and labels/ is missing beside the other, and which folder has nearly its name."""
     pair = (path / "images", path / "labels")
     for missing, there in (pair, pair[::-1]):
-        alike = folder_alike(missing, pair) if there.is_dir() and not missing.exists() else None
-        if alike is not None:
-            return f": {there.name}/ is there, {missing.name}/ is not, but {alike.name}/: rename it"
+        if there.is_dir() and not missing.exists():
+            alike = folder_alike(missing, pair)
+            text = f": {there.name}/ is there, {missing.name}/ is not"
+            return text if alike is None else f"{text}, but {alike.name}/: rename it"
     return ""
