@@ -171,6 +171,12 @@ class Geometry:
             raise ValueError(f"shapes differ: {self.shape} and {other.shape}")
         return float(np.linalg.norm(self.corners - other.corners, axis=1).max())
 
+    def unlike(self, other: Geometry) -> str:
+        """How this grid differs from another one, in words for an error: the shapes, or how far apart."""
+        if self.shape == other.shape:
+            return f"up to {self.grid_distance_mm(other):.3g} mm away"
+        return f"{_in_words(self)}, not {_in_words(other)}"
+
     def permuted(self, axes: tuple[int, int, int], flipped: tuple[bool, bool, bool]) -> Geometry:
         """The grid of ``np.flip(array.transpose(axes), where flipped)``; world points stay."""
         if sorted(axes) != [0, 1, 2]:
@@ -191,3 +197,7 @@ class Geometry:
 
     def _with(self, shape: Any, affine: Affine) -> Geometry:
         return Geometry(shape, affine, is_2d=self.is_2d, spacing_known=self.spacing_known)
+
+
+def _in_words(grid: Geometry) -> str:
+    return f"{'x'.join(map(str, grid.shape))} voxels of {'x'.join(f'{s:.3g}' for s in grid.spacing)} mm"

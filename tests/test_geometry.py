@@ -104,6 +104,15 @@ def test_corners_are_all_eight_and_bound_the_distance_of_grids() -> None:
     assert not geometry.same_grid(Geometry((5, 7, 5), TURNED), 1e9)
 
 
+def test_how_a_grid_differs_is_told_by_shape_or_by_distance() -> None:
+    here = Geometry((5, 7, 6), np.diag([1.0, 2.0, 3.0, 1.0]))
+    shifted = np.diag([1.0, 2.0, 3.0, 1.0])
+    shifted[:3, 3] = (3.0, 0.0, -4.0)
+    assert Geometry((5, 7, 6), shifted).unlike(here) == "up to 5 mm away"
+    smaller = Geometry((5, 7, 5), np.diag([1.0, 2.0, 3.5, 1.0]))
+    assert smaller.unlike(here) == "5x7x5 voxels of 1x2x3.5 mm, not 5x7x6 voxels of 1x2x3 mm"
+
+
 @pytest.mark.parametrize("degrees", [0.05, 5.0, 18.5])
 def test_shear_is_the_departure_from_right_angles(degrees: float) -> None:
     affine = np.eye(4)

@@ -41,21 +41,17 @@ def command(
     What is not set in CONFIG or by KEY=VALUE follows from the dataset: spacing, patch, depth of the
     network, normalisation, batch size.
     """
+    if out is not None and out.exists() and not overwrite:
+        raise medseg.UsageError(f"{out} exists: give another name, or --overwrite")
     with working(quiet) as progress:
         plan = medseg.plan(
             dataset, config=config, overrides=tuple(overrides or ()), device=device, progress=progress
         )
     if out is not None:
-        _write(out, plan.to_yaml(), overwrite)
+        from medseg.io.files import write_text
+
+        write_text(out, plan.to_yaml())
     if as_json:
         print_json(plan.model_dump(mode="json"))
     else:
         typer.echo(plan.to_yaml() if out is None else str(out))
-
-
-def _write(out: Path, text: str, overwrite: bool) -> None:
-    from medseg.io.files import write_text
-
-    if out.exists() and not overwrite:
-        raise medseg.UsageError(f"{out} exists: give another name, or --overwrite")
-    write_text(out, text)

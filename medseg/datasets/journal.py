@@ -12,7 +12,7 @@ from medseg.datasets.layouts.facts import read_json
 from medseg.datasets.sources.survey import SourceCase, SourceOptions, Survey
 from medseg.datasets.storing import Names, stored
 from medseg.errors import UsageError
-from medseg.io.files import write_text
+from medseg.io.files import make_folder, write_text
 
 FILE = "import.json"
 
@@ -69,7 +69,7 @@ class Journal:
         elif folder.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder}: is not empty and holds no import: choose another folder")
         for name in ("images", "labels"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            make_folder(folder / name)
         text = json.dumps({"settings": self.settings, "cases": self.cases}, indent=1)
         write_text(file, text + "\n")
 

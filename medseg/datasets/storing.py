@@ -66,7 +66,7 @@ def verified(example: Example, found: Survey, separate: bool) -> Example:
     for name, item in others:
         if not first.same_grid(item.geometry):
             raise InputRefused(
-                f"{name} has {_words(item)}, the first image {_words(example.images[0])}, or lies elsewhere: "
+                f"{name} lies on another grid than the first image ({item.geometry.unlike(first)}): "
                 f"resample it onto the image's grid",
                 code="grid-differs",
             )
@@ -217,8 +217,3 @@ def _found_labels(files: Sequence[Path]) -> LabelSet:
         for label_id in present_ids(label_map.data):
             names.setdefault(label_id, label_map.labels[label_id].name)
     return LabelSet.from_names(names)
-
-
-def _words(item: Volume | LabelMap) -> str:
-    grid = item.geometry
-    return f"{'x'.join(map(str, grid.shape))} voxels of {'x'.join(f'{s:.3g}' for s in grid.spacing)} mm"

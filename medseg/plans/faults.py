@@ -66,7 +66,7 @@ def _follows(where: Location, kind: str, found: Sequence[Any]) -> bool:
 
 def _said(fault: Any, model: type[BaseModel]) -> str:
     where: Location = fault["loc"]
-    key = _dotted(where) or "plan"
+    key = _dotted(where)
     context = fault.get("ctx", {})
     match fault["type"]:
         case "extra_forbidden":
@@ -74,7 +74,7 @@ def _said(fault: Any, model: type[BaseModel]) -> str:
         case "missing":
             return f"{key}: is needed and not there"
         case "value_error" | "assertion_error":
-            return f"{key}: {context['error']}"
+            return f"{key}: {context['error']}" if key else str(context["error"])
         case kind if kind in _EXPECTED:
             return f"{key}: expected {_EXPECTED[kind].format(**context)}, found {_shortened(fault['input'])}"
     return f"{key}: {fault['msg']}, found {_shortened(fault['input'])}"

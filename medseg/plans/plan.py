@@ -252,8 +252,8 @@ class Plan(Strict):
             raise PlanInvalid(f"{name}: {'; '.join(plan_faults(error, cls))}") from error
 
     @classmethod
-    def check_part(cls, values: dict[str, Any], name: str) -> None:
-        """Look over some of a plan's values, such as a recipe, before the rest is known.
+    def check_part(cls, values: dict[str, Any], name: str | None = None) -> None:
+        """Look over some of a plan's values, such as a recipe called ``name``, before the rest is known.
 
         Raises
         ------
@@ -264,7 +264,9 @@ class Plan(Strict):
             cls.model_validate(values)
         except ValidationError as error:
             if faults := plan_faults(error, cls, of_part=True):
-                raise PlanInvalid(f"{name}: {'; '.join(faults)}") from error
+                raise PlanInvalid(
+                    "; ".join(faults) if name is None else f"{name}: {'; '.join(faults)}"
+                ) from error
 
 
 def load_yaml(text: str, name: str) -> dict[str, Any]:

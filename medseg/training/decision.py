@@ -59,7 +59,7 @@ def read_layers(config: str | Path | None, overrides: Sequence[str]) -> dict[str
     recipe = read_recipe(config) if config is not None else {}
     given = parse_overrides(overrides)
     Plan.check_part(recipe, f"recipe {config}")
-    Plan.check_part(given, "key=value")
+    Plan.check_part(given)
     return merged(recipe, given)
 
 

@@ -48,9 +48,9 @@ def read_case(case: Case, labels: LabelSet | None = None) -> tuple[Volume, Label
     label_map = read_labels(case.label, labels=labels)
     if not volume.geometry.same_grid(label_map.geometry):
         raise InputRefused(
-            f"case {case.id!r}: the label {case.label.name} lies on another grid "
-            f"({_words(label_map.geometry)}) than the image {case.images[0].name} "
-            f"({_words(volume.geometry)}): resample it onto the image's grid",
+            f"case {case.id!r}: the label {case.label.name} lies on another grid than the image "
+            f"{case.images[0].name} ({label_map.geometry.unlike(volume.geometry)}): "
+            f"resample it onto the image's grid",
             code="grid-differs",
             path=case.label,
         )
@@ -167,7 +167,3 @@ def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
 def _whole_triple(values: NDArray[np.float64]) -> tuple[int, int, int]:
     a, b, c = (round(float(v)) for v in values)
     return a, b, c
-
-
-def _words(geometry: Geometry) -> str:
-    return f"{'x'.join(map(str, geometry.shape))} at {'x'.join(f'{s:.3g}' for s in geometry.spacing)} mm"

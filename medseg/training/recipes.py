@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ def read_recipe(config: str | Path) -> dict[str, Any]:
         return load_yaml(shipped[str(config)].text, str(config))
     path = Path(config)
     if not path.is_file():
-        raise NotFound(f"{config}: neither a file nor one of the recipes {', '.join(shipped)}")
+        close = get_close_matches(str(config), shipped, n=1)
+        meant = f": did you mean {close[0]}?" if close else ""
+        raise NotFound(f"{config}: neither a file nor one of the recipes {', '.join(shipped)}{meant}")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
