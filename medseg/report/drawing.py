@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg.io.files import atomic_output
 from medseg.labels import Colour
@@ -127,6 +126,8 @@ def without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     Small is below 20 pixels and below a twentieth of the largest part: outlines of those would hide the
     scan and what they surround. Parts and holes touch by edges.
     """
+    from scipy import ndimage  # not before it is needed: the plugin starts without
+
     padded = np.pad(mask, 1)  # so that all that is outside is one
     parts, _ = ndimage.label(padded)
     sizes = np.bincount(parts.ravel())

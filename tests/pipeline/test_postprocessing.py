@@ -97,7 +97,7 @@ def test_a_scan_without_voxel_sizes_is_refused_where_a_step_needs_millimetres(tm
         ),
         ({"step": "largest_component", "labels": [7], "becomes": 7}, "cannot become 7"),
         ({"step": "refine", "radius_mm": 2, "channel": 1}, "there are 1 channels"),
-        ({"step": "opening"}, "radius_mm: Field required"),
+        ({"step": "opening"}, "radius_mm: is needed and not there"),
         ({"step": "melt"}, "'largest_component'"),
         ({"step": "gaussian", "sigma_mm": 1, "labels": [7, 7]}, "a label occurs twice"),
     ],

@@ -226,7 +226,7 @@ def test_slices_are_planned_as_they_were_acquired_unless_an_axis_is_named(spacin
         ({"dimensions": 3, "patch": (8, 8, 8)}, "set dimensions 2"),
         ({"grid": {"slice_axis": "axial", "orientation": None}}, "need orientation RAS"),
         ({"grid": {"slice_axis": "oblique"}}, "'axial', 'coronal' or 'sagittal'"),
-        ({"grid": {"neighbours": -1}}, "greater than or equal to 0"),
+        ({"grid": {"neighbours": -1}}, "expected 0 or more, found -1"),
     ],
 )
 def test_what_cannot_be_sliced_is_refused_with_the_cure(changes, cure):
