@@ -40,6 +40,7 @@ from medseg.training.run_folder import (
     refuse_other_cases,
     refuse_used,
     resumed_plan,
+    steps_made,
     write_run,
 )
 from medseg.training.splits import Fold, Split, split
@@ -176,7 +177,7 @@ def train(
     load_tensors(module, {name: value.astype(np.float32) for name, value in tensors.items()})
     if seconds is not None and seconds <= 0:
         remarks.append(f"no step was made: {max_minutes:g} minutes are what preparing and scoring take")
-    if remark := remark_on(int(state["step"]), by_time=seconds is not None):
+    if remark := remark_on(steps_made(run), by_time=seconds is not None):
         remarks.append(remark)
     the_plan, chosen = with_steps_for(module, the_plan, parts.validation, target, progress)
     report = ValidationReport.of(the_plan, "validation" if parts.validation else "held-back")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import ModelRefused, NotFound, UsageError
+from medseg.errors import ModelRefused, NotFound, PlanInvalid, UsageError
 from medseg.io import files
 from medseg.models import load_model
 from medseg.plans import Plan, read_plan
@@ -60,9 +60,14 @@ def lost_postprocess(bundle: Path, the_plan: Plan) -> str:
     """Steps of post-processing of a bundle that a plan lacks, as chosen for it after its training; or ""."""
     try:
         before = load_model(bundle).plan.inference.postprocess
-    except (NotFound, ModelRefused):  # none yet, or a damaged one: nothing of it is lost
+    except (NotFound, ModelRefused, PlanInvalid):  # none yet, or one that cannot be used: nothing is lost
         return ""
     return ", ".join(step.step for step in before if step not in the_plan.inference.postprocess)
+
+
+def steps_made(run: Path) -> int:
+    """Steps of the training so far, those before a resume included."""
+    return len(read_rows(run / STEPS))
 
 
 def minutes_spent(run: Path) -> float:
